@@ -1,0 +1,12 @@
+//! The checked world: what config.json asks for, after every rule of the runtime spec has been applied to it.
+//!
+//! `oci_spec::runtime::Spec` dies here. Behind [`Config`] there is no `Option` that cannot be `None` and no string that is an
+//! enum; a value that is present can be carried out as far as the config alone can tell. All functions here are pure.
+
+mod model;
+mod process;
+mod resources;
+
+pub use model::*;
+pub use process::*;
+pub use resources::*;

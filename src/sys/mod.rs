@@ -1,0 +1,13 @@
+//! The kernel interface: the only unsafe code of the crate. Each file is one intent; each function is one safe, typed verb.
+
+pub mod bpf;
+pub mod cred;
+pub mod exe;
+pub mod fd;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod sched;
+pub mod seccomp;
+pub mod signal;
+pub mod tty;
