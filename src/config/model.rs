@@ -111,6 +111,15 @@ impl NamespaceKind {
         }
     }
 
+    /// Its name in config.json.
+    pub fn config_name(self) -> &'static str {
+        match self {
+            NamespaceKind::Network => "network",
+            NamespaceKind::Mount => "mount",
+            other => other.proc_name(),
+        }
+    }
+
     /// The name of its file in `/proc/PID/ns`.
     pub fn proc_name(self) -> &'static str {
         match self {

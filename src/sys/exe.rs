@@ -1,1 +1,151 @@
-//! (being written)
+//! The runtime's own executable: running from a copy that nobody can write to, and executing other programs.
+//!
+//! A container that gets hold of `/proc/PID/exe` of a runtime process could overwrite the host's binary (CVE-2019-5736). So
+//! `create`, `run` and `exec` re-execute themselves from a read-only overlay over the binary's folder, which has no upper layer
+//! and is attached nowhere; where that cannot be mounted, from a sealed memfd.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use crate::error::{Error, Result, ResultExt};
+
+const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+/// A second lower layer is needed for an overlay without an upper one; any folder that does not overlap the first will do.
+const SECOND_LAYER: &str = "/sys/kernel";
+
+/// The path of the binary as the host knows it, also when running sealed (then it is argv[0]).
+pub fn host_path() -> Result<PathBuf> {
+    let exe = rustix::fs::readlink("/proc/self/exe", Vec::new()).call(|| "readlink(\"/proc/self/exe\")")?;
+    let exe = PathBuf::from(OsString::from_vec(exe.into_bytes()));
+    if is_sealed()? {
+        return std::env::args_os().next().map(PathBuf::from).ok_or_else(|| Error::message("argv[0] is missing"));
+    }
+    Ok(exe)
+}
+
+/// Whether the running image can't be written to by anybody.
+pub fn is_sealed() -> Result<bool> {
+    let exe = own_exe()?;
+    if let Ok(seals) = rustix::fs::fcntl_get_seals(&exe) {
+        return Ok(seals.contains(SealFlags::WRITE | SealFlags::SEAL));
+    }
+    let overlay = rustix::fs::fstatfs(&exe).is_ok_and(|s| s.f_type as i64 == OVERLAYFS_SUPER_MAGIC);
+    let readonly = rustix::fs::fstatvfs(&exe).is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
+    Ok(overlay && readonly)
+}
+
+/// Re-executes `program` (the host's path of runw or its twin) from a sealed image with the arguments and the environment
+/// unchanged; argv[0] becomes the host's path. Returns only on failure.
+pub fn exec_sealed(program: &Path) -> Result<Infallible> {
+    let image = overlay_image(program).or_else(|_| memfd_image(program))?;
+    let args = std::iter::once(program.as_os_str().to_owned()).chain(std::env::args_os().skip(1));
+    let args = args.map(|a| c_string(a.as_os_str())).collect::<Result<Vec<_>>>()?;
+    exec_fd(image.as_fd(), &args, &own_environment()?).map_err(|e| e.wrap(format!("start {}", program.display())))
+}
+
+/// The environment as `NAME=VALUE` strings.
+fn own_environment() -> Result<Vec<CString>> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            let mut entry = name.into_vec();
+            entry.push(b'=');
+            entry.extend_from_slice(value.as_bytes());
+            CString::new(entry).map_err(|_| Error::message("a NUL byte in the environment"))
+        })
+        .collect()
+}
+
+fn own_exe() -> Result<OwnedFd> {
+    rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| "open(\"/proc/self/exe\")")
+}
+
+/// A detached read-only overlay whose lower layer is the folder of `program`, and `program` in it.
+fn overlay_image(program: &Path) -> Result<OwnedFd> {
+    let (Some(folder), Some(name)) = (program.parent(), program.file_name()) else {
+        return Err(Error::message("the binary's path has no folder"));
+    };
+    if folder.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b'\\' | b',')) {
+        return Err(Error::message("the binary's folder cannot be named as an overlay layer"));
+    }
+    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
+    let mut layers = folder.as_os_str().as_bytes().to_vec();
+    layers.push(b':');
+    layers.extend_from_slice(SECOND_LAYER.as_bytes());
+    rustix::mount::fsconfig_set_string(&fs, "lowerdir", layers).call(|| "fsconfig(\"lowerdir\")")?;
+    rustix::mount::fsconfig_create(&fs).call(|| "fsconfig(CMD_CREATE)")?;
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).call(|| "fsmount(overlay)")?;
+    let image = rustix::fs::openat(&mount, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .call(|| "openat(overlay)")?;
+    let stat = rustix::fs::fstat(&image).call(|| "fstat(overlay)")?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(Error::message("the binary is not a regular file"));
+    }
+    Ok(image)
+}
+
+/// A sealed copy of `program` in memory.
+fn memfd_image(program: &Path) -> Result<OwnedFd> {
+    let file = rustix::fs::open(program, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({program:?})"))?;
+    let size = rustix::fs::fstat(&file).call(|| "fstat(binary)")?.st_size as u64;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let image = rustix::fs::memfd_create("runw", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create("runw", flags))
+        .call(|| "memfd_create(\"runw\")")?;
+    let mut offset = 0;
+    while offset < size {
+        let left = (size - offset) as usize;
+        let n = rustix::fs::sendfile(&image, &file, Some(&mut offset), left)
+            .call(|| "sendfile(binary)")?;
+        if n == 0 {
+            return Err(Error::message("the binary shrank while it was copied"));
+        }
+    }
+    rustix::fs::fcntl_add_seals(&image, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)
+        .call(|| "fcntl(F_ADD_SEALS)")?;
+    Ok(image)
+}
+
+/// Executes an open file (execveat(2), `AT_EMPTY_PATH`).
+fn exec_fd(image: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Result<Infallible> {
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: both arrays are NULL-terminated and point to C strings that outlive the call.
+    unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_execveat,
+            image.as_raw_fd(),
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            nix::libc::AT_EMPTY_PATH,
+        );
+    }
+    Err(Error::sys("execveat", nix::errno::Errno::last()))
+}
+
+/// Executes the program at `path` (execve(2)); returns only on failure.
+pub fn exec(path: &OsStr, args: &[CString], env: &[CString]) -> Result<Infallible> {
+    let c_path = c_string(path)?;
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: as in `exec_fd`.
+    unsafe { nix::libc::execve(c_path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    Err(Error::sys(format!("exec {path:?}"), nix::errno::Errno::last()))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const nix::libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// A C string, or an error that names the one with a NUL byte in it.
+pub fn c_string(text: &OsStr) -> Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| Error::message(format!("{text:?} holds a NUL byte")))
+}

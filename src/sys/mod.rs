@@ -6,6 +6,7 @@ pub mod exe;
 pub mod fd;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 pub mod sched;
 pub mod seccomp;

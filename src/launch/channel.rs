@@ -1,0 +1,132 @@
+//! The socket pair between the parent and the container's init (or stage) process.
+//!
+//! ```text
+//! stage   init                            parent
+//!  │ Spawned{pid} ─────────────────────────► opens a pidfd          (only with a stage)
+//!            │ MapIds ─────────────────────► writes uid_map, gid_map
+//!            │ ◄──────────────────────── Go
+//!            │ AwaitCgroup ────────────────► made the cgroup and put init into it
+//!            │ ◄──────────────────────── Go
+//!            │ Hooks ──────────────────────► prestart and createRuntime hooks
+//!            │ ◄──────────────────────── Go
+//!            │ Seccomp{fd} ────────────────► fetches the notify fd, hands it to the agent
+//!            │ ◄──────────────────────── Go
+//!            │ Created ────────────────────► the record is saved
+//!            │ ◄──────────────────────── Go
+//!            │ Failed(error) ──────────────► rolls back
+//! ```
+//! Every message is legal once, in this order; any may be left out when the plan has no need of it. The end of the stream
+//! before `Created` means that the other side died: init then leaves, the parent reports init's exit status.
+
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, Result, ResultExt};
+
+/// What init and stage tell the parent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToParent {
+    /// The stage cloned init; its pid as the parent sees it.
+    Spawned(i32),
+    /// Init is in its new user namespace and needs the id maps.
+    MapIds,
+    /// Init needs to be in its cgroup from here on.
+    AwaitCgroup,
+    /// Namespaces and mounts are there, the root is not yet pivoted.
+    Hooks,
+    /// Init is about to load a seccomp filter whose notify fd will have this number.
+    Seccomp(i32),
+    /// All is set up; init stands at the gate once it is told to go on.
+    Created,
+    /// A step failed.
+    Failed(Error),
+}
+
+/// What the parent tells init: that the request is done.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToInit {
+    /// Go on.
+    Go,
+}
+
+/// One end of a channel that sends `S` and receives `R`.
+#[derive(Debug)]
+pub struct Channel<S, R> {
+    socket: OwnedFd,
+    types: PhantomData<(S, R)>,
+}
+
+/// The longest message: an error report with a hook's output.
+const MESSAGE_MAX: usize = 64 * 1024;
+
+/// A pair of channel ends that talk to each other.
+pub fn pair<S: Serialize, R: Serialize>() -> Result<(Channel<S, R>, Channel<R, S>)> {
+    let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
+    Ok((Channel { socket: a, types: PhantomData }, Channel { socket: b, types: PhantomData }))
+}
+
+impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
+    /// A channel over a connected `SOCK_SEQPACKET` socket.
+    pub fn over(socket: OwnedFd) -> Self {
+        Channel { socket, types: PhantomData }
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: &S) -> Result<()> {
+        let bytes = serde_json::to_vec(message).map_err(|e| Error::message(format!("encode a message: {e}")))?;
+        let bytes = bytes.get(..MESSAGE_MAX).unwrap_or(&bytes);
+        loop {
+            match rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::sys("send(channel)", e)),
+            }
+        }
+    }
+
+    /// Waits for a message; `None` when the other side is gone.
+    pub fn receive(&self) -> Result<Option<R>> {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        loop {
+            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Ok((_, n)) => {
+                    let bytes = buffer.get(..n).unwrap_or(&buffer);
+                    return serde_json::from_slice(bytes)
+                        .map(Some)
+                        .map_err(|e| Error::message(format!("decode a message: {e}")));
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::sys("recv(channel)", e)),
+            }
+        }
+    }
+}
+
+impl<S, R> AsFd for Channel<S, R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_crosses_whole_and_the_end_is_seen() {
+        let (init, parent) = pair::<ToParent, ToInit>().unwrap();
+        let error = Error::sys("mount", 13).wrap("mount /proc (mounts[0])");
+        init.send(&ToParent::Failed(error.clone())).unwrap();
+        match parent.receive().unwrap() {
+            Some(ToParent::Failed(e)) => assert_eq!(e, error),
+            other => panic!("{other:?}"),
+        }
+        drop(init);
+        assert!(parent.receive().unwrap().is_none());
+    }
+}

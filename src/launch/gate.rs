@@ -1,0 +1,140 @@
+//! The gate between `create` and `start`: a listening socket in the container's state folder.
+//!
+//! Init inherits the listener and waits in accept(2). `start` connects. Init then sends [`Answer::Began`] just before the payload
+//! takes over, or [`Answer::Failed`]; the end of the stream after `Began` means that execve(2) succeeded, because the
+//! connection is close-on-exec. Two `start`s cannot both win, and neither can hang on an init that has died: the listener died
+//! with it.
+//!
+//! Beside the socket lies a lock file that init holds (flock(2)) until the payload takes over. So whether a container is still
+//! *created* can be observed at any time, whatever became of the process that ran `start`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+
+use super::channel::Channel;
+use crate::error::{Error, Result, ResultExt};
+
+/// The socket's name in the state folder.
+pub const SOCKET: &str = "gate";
+/// The lock file's name in the state folder.
+pub const LOCK: &str = "gate.lock";
+
+/// What init answers to `start`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// All that can fail before the payload is behind; the end of the stream follows when it runs.
+    Began,
+    /// The payload could not be started.
+    Failed(Error),
+}
+
+/// Init's side of the gate.
+#[derive(Debug)]
+pub struct Gate {
+    listener: OwnedFd,
+    lock: OwnedFd,
+}
+
+/// A gate that `start` has opened; dropped when the payload takes over.
+#[derive(Debug)]
+pub struct Opened {
+    start: Channel<Answer, ()>,
+    _lock: OwnedFd,
+}
+
+impl Gate {
+    /// Makes the gate in the state folder `dir`. The process that makes it drops it after cloning init.
+    pub fn make(dir: BorrowedFd<'_>) -> Result<Gate> {
+        let lock = rustix::fs::openat(dir, LOCK, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+            .call(|| format!("openat({LOCK:?})"))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).call(|| format!("flock({LOCK:?})"))?;
+        let listener = socket()?;
+        rustix::net::bind(&listener, &address(dir)?).call(|| format!("bind({SOCKET:?})"))?;
+        rustix::net::listen(&listener, 4).call(|| format!("listen({SOCKET:?})"))?;
+        Ok(Gate { listener, lock })
+    }
+
+    /// Waits until `start` connects.
+    pub fn wait(self) -> Result<Opened> {
+        let connection = loop {
+            match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(fd) => break fd,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(e) => return Err(Error::sys("accept(gate)", e)),
+            }
+        };
+        Ok(Opened { start: Channel::over(connection), _lock: self.lock })
+    }
+}
+
+impl Opened {
+    /// Tells `start` that the payload takes over now.
+    pub fn begin(&self) -> Result<()> {
+        self.start.send(&Answer::Began)
+    }
+
+    /// Tells `start` why the payload cannot run.
+    pub fn fail(&self, error: Error) -> Result<()> {
+        self.start.send(&Answer::Failed(error))
+    }
+}
+
+/// Whether init still holds the gate of the state folder `dir`: the container is created and not started.
+pub fn is_held(dir: BorrowedFd<'_>) -> bool {
+    let Ok(lock) = rustix::fs::openat(dir, LOCK, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        return false;
+    };
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// Opens the gate from outside and waits until the payload runs.
+///
+/// # Errors
+/// The reason that init gives, or that init died on the way.
+pub fn open(dir: BorrowedFd<'_>) -> Result<()> {
+    let socket = socket()?;
+    rustix::net::connect(&socket, &address(dir)?).call(|| format!("connect({SOCKET:?})"))?;
+    let init: Channel<(), Answer> = Channel::over(socket);
+    let mut began = false;
+    loop {
+        match init.receive()? {
+            Some(Answer::Began) => began = true,
+            Some(Answer::Failed(error)) => return Err(error),
+            None if began => return Ok(()),
+            None => return Err(Error::message("the container's init died before its process could start")),
+        }
+    }
+}
+
+fn socket() -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .call(|| "socket(AF_UNIX, SOCK_SEQPACKET)")
+}
+
+/// The socket's address by way of the folder's descriptor: a state folder's own path may be longer than sun_path.
+fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_fd().as_raw_fd());
+    SocketAddrUnix::new(path).call(|| "sockaddr_un")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_learns_the_reason_and_the_lock_ends_with_the_gate() {
+        let dir = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let fd = rustix::fs::open(&dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let gate = Gate::make(fd.as_fd()).unwrap();
+        assert!(is_held(fd.as_fd()));
+        let init = std::thread::spawn(move || gate.wait().unwrap().fail(Error::message("no")).unwrap());
+        assert_eq!(open(fd.as_fd()).unwrap_err().to_string(), "no");
+        init.join().unwrap();
+        assert!(!is_held(fd.as_fd()));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
