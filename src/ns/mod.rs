@@ -5,6 +5,7 @@
 //! works for children only, and a namespace that belongs to the host must be joined before a user namespace is entered.
 
 mod join;
+pub mod maps;
 mod net;
 
 pub use join::{Join, join_all};

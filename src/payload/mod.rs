@@ -1,1 +1,32 @@
-//! (being written)
+//! What runs inside the container once everything is set up: a native program or a WebAssembly module.
+
+mod native;
+
+use std::convert::Infallible;
+
+pub use native::Native;
+
+use crate::error::Result;
+
+/// When the walls around a payload must be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// The payload executes a program: close-on-exec descriptors and capability sets become real by execve(2).
+    AtExec,
+    /// The payload goes on in this very process: everything must be real before it runs.
+    Now,
+}
+
+/// A kind of container process. The kind is chosen once, before any fork; everything after that is static dispatch.
+pub trait Payload {
+    /// When the walls must be complete.
+    const SEAL: Seal;
+
+    /// Called in init, inside the pivoted root and as the container's user, before the container counts as created. What
+    /// cannot run is found here: no such program, not a module, an import that nobody provides.
+    fn prepare(&mut self) -> Result<()>;
+
+    /// Called once the start gate is open; returns only on failure. Calls `hand_over` when nothing of its own can fail any more
+    /// before the program runs: that tells `start` and puts up the last walls.
+    fn run(self, env: Vec<String>, hand_over: impl FnOnce() -> Result<()>) -> Result<Infallible>;
+}
