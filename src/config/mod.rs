@@ -6,7 +6,9 @@
 mod model;
 mod process;
 mod resources;
+pub mod workload;
 
 pub use model::*;
 pub use process::*;
 pub use resources::*;
+pub use workload::Workload;

@@ -66,13 +66,25 @@ const MESSAGE_MAX: usize = 64 * 1024;
 pub fn pair<S: Serialize, R: Serialize>() -> Result<(Channel<S, R>, Channel<R, S>)> {
     let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
-    Ok((Channel { socket: a, types: PhantomData }, Channel { socket: b, types: PhantomData }))
+    Ok((
+        Channel {
+            socket: a,
+            types: PhantomData,
+        },
+        Channel {
+            socket: b,
+            types: PhantomData,
+        },
+    ))
 }
 
 impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
     /// A channel over a connected `SOCK_SEQPACKET` socket.
     pub fn over(socket: OwnedFd) -> Self {
-        Channel { socket, types: PhantomData }
+        Channel {
+            socket,
+            types: PhantomData,
+        }
     }
 
     /// Sends a message.

@@ -48,8 +48,13 @@ pub struct Opened {
 impl Gate {
     /// Makes the gate in the state folder `dir`. The process that makes it drops it after cloning init.
     pub fn make(dir: BorrowedFd<'_>) -> Result<Gate> {
-        let lock = rustix::fs::openat(dir, LOCK, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
-            .call(|| format!("openat({LOCK:?})"))?;
+        let lock = rustix::fs::openat(
+            dir,
+            LOCK,
+            OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )
+        .call(|| format!("openat({LOCK:?})"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).call(|| format!("flock({LOCK:?})"))?;
         let listener = socket()?;
         rustix::net::bind(&listener, &address(dir)?).call(|| format!("bind({SOCKET:?})"))?;
@@ -66,7 +71,10 @@ impl Gate {
                 Err(e) => return Err(Error::sys("accept(gate)", e)),
             }
         };
-        Ok(Opened { start: Channel::over(connection), _lock: self.lock })
+        Ok(Opened {
+            start: Channel::over(connection),
+            _lock: self.lock,
+        })
     }
 }
 
@@ -104,7 +112,11 @@ pub fn open(dir: BorrowedFd<'_>) -> Result<()> {
             Some(Answer::Began) => began = true,
             Some(Answer::Failed(error)) => return Err(error),
             None if began => return Ok(()),
-            None => return Err(Error::message("the container's init died before its process could start")),
+            None => {
+                return Err(Error::message(
+                    "the container's init died before its process could start",
+                ));
+            }
         }
     }
 }

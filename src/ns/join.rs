@@ -33,13 +33,21 @@ pub(super) fn open_all(spaces: &Namespaces) -> Result<Vec<Join>> {
 
 fn open(kind: Kind, path: PathBuf) -> Result<Option<Join>> {
     let at = || format!("linux.namespaces: path of the {} namespace", kind.config_name());
-    let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .call(|| format!("open({path:?})"))
-        .wrap(at)?;
+    let fd = rustix::fs::open(
+        &path,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .call(|| format!("open({path:?})"))
+    .wrap(at)?;
     if namespace::kind(fd.as_fd()).ok() != Some(kind.clone_flag()) {
         return Err(Error::config(
             format!("linux.namespaces: path of the {} namespace", kind.config_name()),
-            format!("{} is not a namespace of that type; name a file such as /proc/PID/ns/{}", path.display(), kind.proc_name()),
+            format!(
+                "{} is not a namespace of that type; name a file such as /proc/PID/ns/{}",
+                path.display(),
+                kind.proc_name()
+            ),
         ));
     }
     let there = rustix::fs::fstat(&fd).call(|| "fstat(namespace)")?;
@@ -62,11 +70,17 @@ pub fn join_all(joins: &[Join]) -> Result<()> {
         }
     }
     let after = user.into_iter().chain(rest);
-    after.into_iter().try_for_each(|j| namespace::enter(j.fd.as_fd(), j.kind.clone_flag()).map_err(|e| j.wrap(e)))
+    after
+        .into_iter()
+        .try_for_each(|j| namespace::enter(j.fd.as_fd(), j.kind.clone_flag()).map_err(|e| j.wrap(e)))
 }
 
 impl Join {
     fn wrap(&self, e: Error) -> Error {
-        e.wrap(format!("join the {} namespace {}", self.kind.config_name(), self.path.display()))
+        e.wrap(format!(
+            "join the {} namespace {}",
+            self.kind.config_name(),
+            self.path.display()
+        ))
     }
 }

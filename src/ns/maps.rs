@@ -22,7 +22,11 @@ fn write_map(pid: Pid, file: &str, program: &str, map: &[IdMapping], privileged:
     if map.is_empty() {
         return Ok(());
     }
-    let own = if file == "uid_map" { rustix::process::geteuid().as_raw() } else { rustix::process::getegid().as_raw() };
+    let own = if file == "uid_map" {
+        rustix::process::geteuid().as_raw()
+    } else {
+        rustix::process::getegid().as_raw()
+    };
     let alone = matches!(map, [one] if one.size == 1 && one.host == own);
     if !privileged && !alone {
         return run_mapper(pid, program, map);
@@ -53,18 +57,29 @@ fn put(pid: Pid, file: &str, text: &str) -> Result<()> {
 }
 
 fn run_mapper(pid: Pid, program: &str, map: &[IdMapping]) -> Result<()> {
-    let numbers = map.iter().flat_map(|m| [m.container, m.host, m.size]).map(|n| n.to_string());
+    let numbers = map
+        .iter()
+        .flat_map(|m| [m.container, m.host, m.size])
+        .map(|n| n.to_string());
     let output = Command::new(program)
         .arg(pid.as_raw_nonzero().to_string())
         .args(numbers)
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| Error::sys(format!("start {program} (package uidmap) to map more than one's own id"), e))?;
+        .map_err(|e| {
+            Error::sys(
+                format!("start {program} (package uidmap) to map more than one's own id"),
+                e,
+            )
+        })?;
     if output.status.success() {
         return Ok(());
     }
     let reason = String::from_utf8_lossy(&output.stderr);
-    Err(Error::message(format!("{program}: {}", reason.trim().replace('\n', "; "))))
+    Err(Error::message(format!(
+        "{program}: {}",
+        reason.trim().replace('\n', "; ")
+    )))
 }
 
 #[cfg(test)]
@@ -73,7 +88,18 @@ mod tests {
 
     #[test]
     fn one_line_a_range() {
-        let map = [IdMapping { container: 0, host: 100_000, size: 65536 }, IdMapping { container: 65536, host: 7, size: 1 }];
+        let map = [
+            IdMapping {
+                container: 0,
+                host: 100_000,
+                size: 65536,
+            },
+            IdMapping {
+                container: 65536,
+                host: 7,
+                size: 1,
+            },
+        ];
         assert_eq!(lines(&map), "0 100000 65536\n65536 7 1\n");
     }
 }

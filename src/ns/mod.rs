@@ -45,7 +45,11 @@ pub fn draw(config: &Config) -> Result<NsPlan> {
         || (joins_kind(Kind::User) && spaces.is_new(Kind::Pid));
     let at_clone = (Kind::User.clone_flag() | Kind::Pid.clone_flag()) & spaces.new_flags();
     let late = at_clone | Kind::Cgroup.clone_flag() | Kind::Time.clone_flag();
-    let (stage, joins) = if needs_stage { (Some(joins), Vec::new()) } else { (None, joins) };
+    let (stage, joins) = if needs_stage {
+        (Some(joins), Vec::new())
+    } else {
+        (None, joins)
+    };
     Ok(NsPlan {
         stage,
         clone_flags: at_clone,
@@ -66,13 +70,20 @@ pub fn enter_new_time(offsets: &[TimeOffset]) -> Result<()> {
     let flag = Kind::Time.clone_flag();
     crate::sys::namespace::unshare(flag)?;
     if !offsets.is_empty() {
-        let text: String = offsets.iter().map(|o| format!("{} {} {}\n", o.clock, o.secs, o.nanosecs)).collect();
+        let text: String = offsets
+            .iter()
+            .map(|o| format!("{} {} {}\n", o.clock, o.secs, o.nanosecs))
+            .collect();
         std::fs::write("/proc/self/timens_offsets", text).map_err(|e| {
-            Error::config("linux.timeOffsets", format!("the kernel refuses the offsets: {}", io_text(&e)))
+            Error::config(
+                "linux.timeOffsets",
+                format!("the kernel refuses the offsets: {}", io_text(&e)),
+            )
         })?;
     }
     let path = "/proc/self/ns/time_for_children";
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| format!("open({path:?})"))?;
+    let fd =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| format!("open({path:?})"))?;
     use std::os::fd::AsFd;
     crate::sys::namespace::enter(fd.as_fd(), flag)
 }
@@ -80,7 +91,11 @@ pub fn enter_new_time(offsets: &[TimeOffset]) -> Result<()> {
 /// Takes the identity of root inside a user namespace, where the maps have one.
 pub fn become_root() -> Result<()> {
     let root = rustix::process::Uid::ROOT;
-    match rustix::thread::set_thread_res_gid(rustix::process::Gid::ROOT, rustix::process::Gid::ROOT, rustix::process::Gid::ROOT) {
+    match rustix::thread::set_thread_res_gid(
+        rustix::process::Gid::ROOT,
+        rustix::process::Gid::ROOT,
+        rustix::process::Gid::ROOT,
+    ) {
         Ok(()) => {}
         // Id 0 is not mapped: stay what we are; the config's own user is checked to be mapped.
         Err(rustix::io::Errno::INVAL) => return Ok(()),

@@ -1,10 +1,14 @@
 //! What runs inside the container once everything is set up: a native program or a WebAssembly module.
 
+mod choose;
 mod native;
+pub mod wasm;
 
 use std::convert::Infallible;
 
+pub use choose::{Choice, choose};
 pub use native::Native;
+pub use wasm::Wasm;
 
 use crate::error::Result;
 

@@ -22,8 +22,17 @@ pub struct Native {
 impl Native {
     /// The program `args[0]`, looked for in the folders of `PATH` as `env` has it.
     pub fn new(args: Vec<String>, env: &[String]) -> Self {
-        let search = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default().to_owned();
-        Native { args, search, program: PathBuf::new() }
+        let search = env
+            .iter()
+            .rev()
+            .find_map(|e| e.strip_prefix("PATH="))
+            .unwrap_or_default()
+            .to_owned();
+        Native {
+            args,
+            search,
+            program: PathBuf::new(),
+        }
     }
 }
 
@@ -45,7 +54,10 @@ impl Payload for Native {
 }
 
 fn c_strings(texts: &[String]) -> Result<Vec<CString>> {
-    texts.iter().map(|t| exe::c_string(OsStr::from_bytes(t.as_bytes()))).collect()
+    texts
+        .iter()
+        .map(|t| exe::c_string(OsStr::from_bytes(t.as_bytes())))
+        .collect()
 }
 
 /// Looks the program up as execvp(3) would, with the words that engines search for in the errors.
@@ -56,7 +68,11 @@ fn find(name: &str, search: &str) -> Result<PathBuf> {
     }
     let mut denied = None;
     for folder in search.split(':') {
-        let path = if folder.is_empty() { Path::new(".").join(name) } else { Path::new(folder).join(name) };
+        let path = if folder.is_empty() {
+            Path::new(".").join(name)
+        } else {
+            Path::new(folder).join(name)
+        };
         match check(&path) {
             Ok(()) => return Ok(path),
             Err(nix::libc::EACCES) => denied = Some(nix::libc::EACCES),
@@ -71,7 +87,11 @@ fn find(name: &str, search: &str) -> Result<PathBuf> {
 
 /// A missing file is told as stat(2) tells it; a program that is there but cannot be executed has its own wording.
 fn not_usable(name: &str, errno: i32) -> Error {
-    let call = if errno == nix::libc::ENOENT { format!("exec: {name:?}: stat {name}") } else { format!("exec: {name:?}") };
+    let call = if errno == nix::libc::ENOENT {
+        format!("exec: {name:?}: stat {name}")
+    } else {
+        format!("exec: {name:?}")
+    };
     Error::sys(call, errno)
 }
 

@@ -24,7 +24,10 @@ pub fn host_path() -> Result<PathBuf> {
     let exe = rustix::fs::readlink("/proc/self/exe", Vec::new()).call(|| "readlink(\"/proc/self/exe\")")?;
     let exe = PathBuf::from(OsString::from_vec(exe.into_bytes()));
     if is_sealed()? {
-        return std::env::args_os().next().map(PathBuf::from).ok_or_else(|| Error::message("argv[0] is missing"));
+        return std::env::args_os()
+            .next()
+            .map(PathBuf::from)
+            .ok_or_else(|| Error::message("argv[0] is missing"));
     }
     Ok(exe)
 }
@@ -62,7 +65,8 @@ fn own_environment() -> Result<Vec<CString>> {
 }
 
 fn own_exe() -> Result<OwnedFd> {
-    rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| "open(\"/proc/self/exe\")")
+    rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| "open(\"/proc/self/exe\")")
 }
 
 /// A detached read-only overlay whose lower layer is the folder of `program`, and `program` in it.
@@ -70,8 +74,15 @@ fn overlay_image(program: &Path) -> Result<OwnedFd> {
     let (Some(folder), Some(name)) = (program.parent(), program.file_name()) else {
         return Err(Error::message("the binary's path has no folder"));
     };
-    if folder.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b'\\' | b',')) {
-        return Err(Error::message("the binary's folder cannot be named as an overlay layer"));
+    if folder
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|b| matches!(b, b':' | b'\\' | b','))
+    {
+        return Err(Error::message(
+            "the binary's folder cannot be named as an overlay layer",
+        ));
     }
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
     let mut layers = folder.as_os_str().as_bytes().to_vec();
@@ -79,10 +90,16 @@ fn overlay_image(program: &Path) -> Result<OwnedFd> {
     layers.extend_from_slice(SECOND_LAYER.as_bytes());
     rustix::mount::fsconfig_set_string(&fs, "lowerdir", layers).call(|| "fsconfig(\"lowerdir\")")?;
     rustix::mount::fsconfig_create(&fs).call(|| "fsconfig(CMD_CREATE)")?;
-    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let flags =
+        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
     let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).call(|| "fsmount(overlay)")?;
-    let image = rustix::fs::openat(&mount, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .call(|| "openat(overlay)")?;
+    let image = rustix::fs::openat(
+        &mount,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .call(|| "openat(overlay)")?;
     let stat = rustix::fs::fstat(&image).call(|| "fstat(overlay)")?;
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return Err(Error::message("the binary is not a regular file"));
@@ -102,14 +119,16 @@ fn memfd_image(program: &Path) -> Result<OwnedFd> {
     let mut offset = 0;
     while offset < size {
         let left = (size - offset) as usize;
-        let n = rustix::fs::sendfile(&image, &file, Some(&mut offset), left)
-            .call(|| "sendfile(binary)")?;
+        let n = rustix::fs::sendfile(&image, &file, Some(&mut offset), left).call(|| "sendfile(binary)")?;
         if n == 0 {
             return Err(Error::message("the binary shrank while it was copied"));
         }
     }
-    rustix::fs::fcntl_add_seals(&image, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)
-        .call(|| "fcntl(F_ADD_SEALS)")?;
+    rustix::fs::fcntl_add_seals(
+        &image,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )
+    .call(|| "fcntl(F_ADD_SEALS)")?;
     Ok(image)
 }
 
@@ -142,7 +161,11 @@ pub fn exec(path: &OsStr, args: &[CString], env: &[CString]) -> Result<Infallibl
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const nix::libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain(std::iter::once(std::ptr::null()))
+        .collect()
 }
 
 /// A C string, or an error that names the one with a NUL byte in it.

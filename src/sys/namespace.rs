@@ -29,5 +29,9 @@ pub fn kind(fd: BorrowedFd<'_>) -> Result<u64> {
     const NS_GET_NSTYPE: u64 = 0xb703;
     // SAFETY: this ioctl takes no argument and only reads the descriptor.
     let r = unsafe { nix::libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
-    if r < 0 { Err(Error::sys("ioctl(NS_GET_NSTYPE)", nix::errno::Errno::last())) } else { Ok(r as u32 as u64) }
+    if r < 0 {
+        Err(Error::sys("ioctl(NS_GET_NSTYPE)", nix::errno::Errno::last()))
+    } else {
+        Ok(r as u32 as u64)
+    }
 }

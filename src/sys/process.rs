@@ -53,7 +53,11 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> 
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
         pidfd: std::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: if flags & CLONE_PARENT == 0 { nix::libc::SIGCHLD as u64 } else { 0 },
+        exit_signal: if flags & CLONE_PARENT == 0 {
+            nix::libc::SIGCHLD as u64
+        } else {
+            0
+        },
         ..CloneArgs::default()
     };
     if let Some(fd) = cgroup {
@@ -82,7 +86,10 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> 
             let pid = Pid::from_raw(pid as i32).ok_or_else(|| Error::message("clone3 returned an impossible pid"))?;
             Ok(Child { pid, pidfd })
         }
-        _ => Err(Error::sys(format!("clone3(flags={flags:#x})"), nix::errno::Errno::last())),
+        _ => Err(Error::sys(
+            format!("clone3(flags={flags:#x})"),
+            nix::errno::Errno::last(),
+        )),
     }
 }
 
@@ -155,9 +162,22 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: the descriptor is borrowed for the call; a null siginfo is allowed.
     let r = unsafe {
-        nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0)
+        nix::libc::syscall(
+            nix::libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<u8>(),
+            0,
+        )
     };
-    if r < 0 { Err(Error::sys(format!("pidfd_send_signal({signal})"), nix::errno::Errno::last())) } else { Ok(()) }
+    if r < 0 {
+        Err(Error::sys(
+            format!("pidfd_send_signal({signal})"),
+            nix::errno::Errno::last(),
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes the calling process a subreaper (prctl(2)): orphans below it become its children.

@@ -17,3 +17,32 @@ pub fn reset_all() -> Result<()> {
         .thread_set_mask()
         .map_err(|e| Error::sys("sigprocmask(SIG_SETMASK, [])", e))
 }
+
+/// Signals that end a WebAssembly guest at once. The process is PID 1 of its namespace: the kernel drops signals for which it has
+/// no handler.
+const TERMINATING: [i32; 8] = [
+    nix::libc::SIGHUP,
+    nix::libc::SIGINT,
+    nix::libc::SIGQUIT,
+    nix::libc::SIGUSR1,
+    nix::libc::SIGUSR2,
+    nix::libc::SIGALRM,
+    nix::libc::SIGTERM,
+    nix::libc::SIGPWR,
+];
+
+extern "C" fn end(signal: i32) {
+    // SAFETY: _exit is async-signal-safe and does not return.
+    unsafe { nix::libc::_exit(128 + signal) }
+}
+
+/// From here on a signal whose default action ends a process ends this one with the status 128 + signal.
+pub fn end_on_termination() {
+    for signal in TERMINATING
+        .into_iter()
+        .chain(nix::libc::SIGRTMIN()..=nix::libc::SIGRTMAX())
+    {
+        // SAFETY: the handler only calls _exit.
+        unsafe { nix::libc::signal(signal, end as *const () as nix::libc::sighandler_t) };
+    }
+}

@@ -1,0 +1,140 @@
+//! Finding a bundle's program from outside, before anything is made, to see what kind it is.
+
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::config::{Config, MountSource, Workload, workload};
+use crate::error::{Error, Result};
+
+/// The kind of a container's program, and for a module where it lies inside the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Executed by the kernel.
+    Linux,
+    /// Run by the engine.
+    Wasm(PathBuf),
+}
+
+impl Choice {
+    /// The kind alone.
+    pub fn workload(&self) -> Workload {
+        match self {
+            Choice::Linux => Workload::Linux,
+            Choice::Wasm(_) => Workload::Wasm,
+        }
+    }
+}
+
+/// Chooses for `config`; `called_as_wasm` when the runtime was called by its twin's name.
+pub fn choose(config: &Config, called_as_wasm: bool) -> Result<Choice> {
+    let Some(process) = &config.process else {
+        return Ok(Choice::Linux);
+    };
+    let said = workload::from_annotations(&config.annotations, called_as_wasm);
+    if said == Some(Workload::Linux) {
+        return Ok(Choice::Linux);
+    }
+    let name = process.args.first().map(String::as_str).unwrap_or_default();
+    let found = candidates(name, &process.cwd, &process.env)
+        .into_iter()
+        .find_map(|p| first_bytes(config, &p).map(|b| (p, b)));
+    match (said, found) {
+        (_, Some((path, bytes))) => match workload::from_magic(&bytes) {
+            Ok(Workload::Wasm) => Ok(Choice::Wasm(path)),
+            Ok(Workload::Linux) if said.is_none() => Ok(Choice::Linux),
+            Ok(Workload::Linux) => Err(Error::config(
+                "process.args[0]",
+                format!("{name:?} is not a WebAssembly module"),
+            )),
+            Err(problem) => Err(Error::config("process.args[0]", format!("{name:?}: {problem}"))),
+        },
+        (Some(_), None) => Ok(Choice::Wasm(process.cwd.join(name))),
+        (None, None) => Ok(Choice::Linux),
+    }
+}
+
+/// The paths inside the container where `name` may lie, in the order in which execvp(3) would try them; the working directory
+/// comes last for a bare name, because the entry point of an image made from scratch is often just `app.wasm`.
+fn candidates(name: &str, cwd: &Path, env: &[String]) -> Vec<PathBuf> {
+    if name.contains('/') {
+        return vec![cwd.join(name)];
+    }
+    let search = env
+        .iter()
+        .rev()
+        .find_map(|e| e.strip_prefix("PATH="))
+        .unwrap_or_default();
+    let folders = search
+        .split(':')
+        .filter(|f| !f.is_empty())
+        .map(|f| cwd.join(f).join(name));
+    folders.chain([cwd.join(name)]).collect()
+}
+
+/// The first eight bytes of the file that `path` will be inside the container; `None` when there is none.
+fn first_bytes(config: &Config, path: &Path) -> Option<Vec<u8>> {
+    let (root, inside) = place(config, path)?;
+    let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = if inside.as_os_str().is_empty() {
+        rustix::fs::open(
+            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root)),
+            how,
+            Mode::empty(),
+        )
+        .ok()?
+    } else {
+        rustix::fs::openat2(
+            &root,
+            inside,
+            how,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )
+        .ok()?
+    };
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+    if kind != rustix::fs::FileType::RegularFile {
+        return None;
+    }
+    let mut bytes = vec![0; 8];
+    let n = rustix::io::pread(&file, &mut bytes[..], 0).ok()?;
+    bytes.truncate(n);
+    Some(bytes)
+}
+
+/// The host folder (or file) that will be mounted over the part of `path` nearest to its end, and the rest of the path.
+fn place<'a>(config: &'a Config, path: &Path) -> Option<(&'a Path, PathBuf)> {
+    let path: PathBuf = path.components().filter(|c| !matches!(c, Component::CurDir)).collect();
+    let covering = config
+        .mounts
+        .iter()
+        .rev()
+        .filter_map(|m| path.strip_prefix(&m.destination).ok().map(|rest| (m, rest)));
+    match covering.min_by_key(|(_, rest)| rest.components().count()) {
+        None => Some((&config.rootfs, path.strip_prefix("/").unwrap_or(&path).to_owned())),
+        Some((mount, rest)) => match &mount.source {
+            MountSource::Bind { path: source, .. } => Some((source, rest.to_owned())),
+            // Whatever a fresh file system holds, it is no program yet.
+            MountSource::Filesystem { .. } | MountSource::Cgroup => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_looked_for_in_path_and_in_cwd() {
+        let env = ["PATH=/bin:/usr/bin".to_owned()];
+        let all = candidates("app.wasm", Path::new("/srv"), &env);
+        assert_eq!(
+            all,
+            ["/bin/app.wasm", "/usr/bin/app.wasm", "/srv/app.wasm"].map(PathBuf::from)
+        );
+        assert_eq!(candidates("./a", Path::new("/srv"), &env), [PathBuf::from("/srv/./a")]);
+        assert_eq!(candidates("/a", Path::new("/srv"), &env), [PathBuf::from("/a")]);
+    }
+}

@@ -1,0 +1,18 @@
+//! A WebAssembly module (WASI preview 1), run by WasmEdge in the container's own init process.
+//!
+//! Engine types never leave this folder. A build without the `wasm` feature has the same type, which says what is missing.
+
+#[cfg(feature = "wasm")]
+mod enabled;
+#[cfg(feature = "wasm")]
+use enabled as imp;
+
+#[cfg(not(feature = "wasm"))]
+mod disabled;
+#[cfg(not(feature = "wasm"))]
+use disabled as imp;
+
+pub use imp::{ENGINE, Wasm};
+
+/// The exit code of a guest that trapped: that of abort(3) in a shell, never 0 and never 137.
+pub const TRAP_CODE: i32 = 134;
