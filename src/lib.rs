@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `error`, `trace`, `sys` (the only unsafe code) |
+//! | 0 | `error`, `clock`, `log`, `trace`, `sys` (the only unsafe code) |
 //! | 1 | `oci`, `config` |
 //! | 2 | `ns`, `root`, `cgroup`, `privs`, `tty`, `hooks` |
 //! | 3 | `plan` |
@@ -22,11 +22,13 @@
 
 pub mod cgroup;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod container;
 pub mod error;
 pub mod hooks;
 pub mod launch;
+pub mod log;
 pub mod ns;
 pub mod oci;
 pub mod payload;

@@ -1,0 +1,68 @@
+//! What the caller wants of `create` and `run`, from the command line or from a program that uses the library.
+
+use std::path::PathBuf;
+
+use super::Id;
+
+/// Which of the two binaries is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `runw`
+    Runw,
+    /// `runw-wasm`
+    RunwWasm,
+}
+
+/// Who makes the container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgroupManager {
+    /// This program, in the cgroup file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a scope unit.
+    Systemd,
+    /// Nobody: the container stays in the cgroup of its caller.
+    Disabled,
+}
+
+/// How to make a container.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    /// Its name.
+    pub id: Id,
+    /// `--root`: where state folders are kept, absolute.
+    pub root: PathBuf,
+    /// Which binary was called: by the name `runw-wasm` every bundle is taken as WebAssembly.
+    pub program: Program,
+    /// Who makes the cgroup.
+    pub manager: CgroupManager,
+    /// Whether failures to set up cgroups are ignored for want of permission; `None`: when not root.
+    pub rootless: Option<bool>,
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
+    /// The configuration, absolute, if it is not `config.json` in the bundle.
+    pub config: Option<PathBuf>,
+    /// A unix socket to which the pty's master is sent (SCM_RIGHTS).
+    pub console_socket: Option<PathBuf>,
+    /// A unix socket to which a pidfd of init is sent.
+    pub pidfd_socket: Option<PathBuf>,
+    /// A file for init's pid, absolute.
+    pub pid_file: Option<PathBuf>,
+    /// MS_MOVE and chroot in the place of pivot_root(2).
+    pub no_pivot: bool,
+    /// The container keeps the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// File descriptors above stderr that the container gets, beside those of LISTEN_FDS.
+    pub preserve_fds: u32,
+}
+
+/// What `run` does after `create`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunOptions {
+    /// Return when the container has started.
+    pub detach: bool,
+    /// Leave the stopped container there.
+    pub keep: bool,
+    /// Do not become a child subreaper (prctl(2)) while the container runs.
+    pub no_subreaper: bool,
+}
