@@ -3,11 +3,15 @@
 //! `oci_spec::runtime::Spec` dies here. Behind [`Config`] there is no `Option` that cannot be `None` and no string that is an
 //! enum; a value that is present can be carried out as far as the config alone can tell. All functions here are pure.
 
+mod check;
 mod model;
 mod process;
 mod resources;
 pub mod workload;
 
+pub use check::{
+    IdMaps, capabilities, check, check_rootfs, cpu_list, mount_options, namespaces, numa, process, resources,
+};
 pub use model::*;
 pub use process::*;
 pub use resources::*;

@@ -295,6 +295,8 @@ pub enum SymlinkRule {
     SourceNoFollow,
     /// `dest-nofollow`: a destination that is a link is covered itself.
     DestinationNoFollow,
+    /// `src-nofollow` and `dest-nofollow` together.
+    NoFollow,
 }
 
 /// An id-mapped mount.

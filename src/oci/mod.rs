@@ -1,1 +1,7 @@
-//! (being written)
+//! The documents of the OCI runtime specification: the bundle that is read, the state and features that are written.
+
+mod bundle;
+mod repair;
+mod shape;
+
+pub use bundle::{Bundle, process_document, resources_document};
