@@ -1,5 +1,5 @@
 /* Says who it is and what it was given: the same source makes the native and the wasm program.
- * Its one optional argument asks for more: "exit N", "env NAME", "cat" (stdin to stdout), "wait" (until a signal). */
+ * Its one optional argument asks for more: "exit N", "env NAME", "cat" (stdin to stdout), "wait" (until a signal comes). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,19 +22,17 @@ static int cat(void)
 	return ferror(stdin) || fflush(stdout) ? 1 : 0;
 }
 
-static int hello(int argc, char **argv)
+static void hello(int argc, char **argv)
 {
 	printf("Hello from a %s program in C.\n", KIND);
 	for (int i = 0; i < argc; i++)
 		printf("argv[%d] = %s\n", i, argv[i]);
-	return 0;
 }
 
 static int wait_for_signal(void)
 {
 	const struct timespec second = { .tv_sec = 1 };
 
-	puts("waiting");
 	fflush(stdout);
 	for (;;)
 		nanosleep(&second, NULL);
@@ -51,7 +49,6 @@ int main(int argc, char **argv)
 		return printf("%s\n", getenv(word) ? getenv(word) : "(unset)") < 0;
 	if (strcmp(verb, "cat") == 0)
 		return cat();
-	if (strcmp(verb, "wait") == 0)
-		return wait_for_signal();
-	return hello(argc, argv);
+	hello(argc, argv);
+	return strcmp(verb, "wait") == 0 ? wait_for_signal() : 0;
 }

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Runs every case under a real Docker daemon with two runtimes, and fails where they differ.
+
+    integration/engines/docker [--runtime PROGRAM] [--against PROGRAM] [--all] [--verbose] [PATTERN ...]
+
+--runtime    what is tested; default $RUNW_RUNTIME, else target/bin/runw
+--against    what it has to equal; default runc
+--all        also the cases of commands that the runtime does not promise yet
+--verbose    print what each case said
+PATTERN      only the cases whose names match one of these regular expressions
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cases
+import cases_process, cases_root, cases_host, cases_life  # noqa: E401, F401: they add to the list
+from engine import Engine
+from session import Session, steady
+
+TOP = Path(__file__).resolve().parents[3]
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "bin" / "runw"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runtime", default=os.environ.get("RUNW_RUNTIME", str(BUILT)))
+    parser.add_argument("--against", default="runc")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN")
+    return parser.parse_args()
+
+
+def program(name):
+    """The absolute path of a program given by name or path."""
+    path = shutil.which(name)
+    if path is None:
+        sys.exit(f"docker suite: there is no program {name}: build it with scripts/build, or name another with --runtime")
+    return os.path.abspath(path)
+
+
+def prepare_image(engine):
+    """Imports the busybox root file system with a few things in it that only tests want."""
+    made = subprocess.run([TOP / "scripts/rootfs", "busybox"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with tempfile.TemporaryDirectory(dir=engine.work) as folder:
+        root = Path(folder) / "root"
+        subprocess.run(["cp", "-a", made, root], check=True)
+        tests = root / "tests"
+        (tests / "locked").mkdir(parents=True)
+        for name, mode, text in (
+            ("script", 0o755, "#!/bin/sh\necho script got $1\n"), ("not-executable", 0o644, "#!/bin/sh\necho no\n"),
+            ("no-interpreter", 0o755, "#!/no/such/interpreter\n"), ("no-format", 0o755, "just words\n"),
+            ("root-only", 0o700, "#!/bin/sh\necho no\n"), ("file", 0o644, "from the image\n"),
+        ):
+            (tests / name).write_text(text)
+            (tests / name).chmod(mode)
+        (tests / "file-link").symlink_to("/tests/file")
+        (tests / "link").symlink_to("../home")
+        (tests / "locked").chmod(0o700)
+        subprocess.run(
+            ["gcc", "-static", "-s", "-O2", "-o", root / "bin/setuid-id", TOP / "integration/programs/setuid-id.c"], check=True)
+        (root / "bin/setuid-id").chmod(0o4755)
+        engine.import_image(root, Session.image, ["CMD /bin/sh", "ENV PATH=/bin:/sbin:/usr/bin:/usr/sbin"])
+
+
+def hold(case, engine, runtime):
+    """Holds a case under one runtime, and tidies up whatever happens."""
+    session = Session(engine, runtime, case.name)
+    try:
+        case.hold(session)
+    except Exception as error:  # a case that stumbles is a failed case, and the next one still runs
+        session.broken.append(f"the case stumbled: {type(error).__name__}: {error}")
+    finally:
+        session.end()
+    return session
+
+
+def excerpt(text, other):
+    """The part of a reply that is worth reading: from a little before the first difference on."""
+    if not isinstance(text, str):
+        return text
+    start = max(0, len(os.path.commonprefix([text, other])) - 100)
+    return f"{'…' if start else ''}{text[start:start + 400]!r}"
+
+
+def differences(subject, reference):
+    """In words, where the subject broke a promise or gave another reply than the reference."""
+    found = [f"broken under {s.runtime}: {what}" for s in (reference, subject) for what in s.broken]
+    for mine, theirs in zip(subject.replies, reference.replies):
+        if mine.same(theirs):
+            continue
+        found.append(f"differs: {mine.asked}")
+        for part in ("rc", "out", "err"):
+            pair = [getattr(reply, part) for reply in (mine, theirs)]
+            pair = [steady(text) if isinstance(text, str) else text for text in pair]
+            if pair[0] != pair[1]:
+                found += [f"    {part:3} {side.runtime:9} {excerpt(text, other)}"
+                          for side, text, other in ((subject, *pair), (reference, *reversed(pair)))]
+        for reply, side in ((mine, subject), (theirs, reference)):
+            if "OCI runtime" in reply.err:
+                found.append(f"    in full, {side.runtime}: {reply.err.strip()}")
+    if len(subject.replies) != len(reference.replies):
+        found.append(f"{len(subject.replies)} replies instead of {len(reference.replies)}")
+    return found
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0:
+        sys.exit("docker suite: needs root, for a daemon of its own")
+    chosen = [c for c in cases.ALL if (options.all or not c.later) and
+              (not options.patterns or any(re.search(p, c.name) for p in options.patterns))]
+    if not chosen:
+        sys.exit("docker suite: no case has such a name")
+    runtimes = {"subject": program(options.runtime), "reference": program(options.against)}
+    print(f"docker suite: {len(chosen)} cases, {runtimes['subject']} against {runtimes['reference']}", flush=True)
+    failed, started, spent = [], time.monotonic(), {name: 0.0 for name in runtimes}
+    with Engine(runtimes) as engine:
+        prepare_image(engine)
+        for case in chosen:
+            sessions = {}
+            for runtime in ("reference", "subject"):
+                before = time.monotonic()
+                sessions[runtime] = hold(case, engine, runtime)
+                spent[runtime] += time.monotonic() - before
+            found = differences(sessions["subject"], sessions["reference"])
+            print(f"{'FAIL' if found else 'ok':4} {case.name}", *found, sep="\n     ", flush=True)
+            if options.verbose:
+                for reply in sessions["subject"].replies:
+                    print(f"     $ {reply.asked}\n       {reply.rc} {steady(reply.out)!r} {steady(reply.err)!r}")
+            if found:
+                failed.append(case.name)
+    print(f"docker suite: {len(chosen) - len(failed)} passed, {len(failed)} failed in {time.monotonic() - started:.0f} s "
+          f"(subject {spent['subject']:.0f} s, reference {spent['reference']:.0f} s)")
+    sys.exit(1 if failed else 0)
+
+
+main()
