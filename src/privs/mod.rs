@@ -1,1 +1,183 @@
-//! (being written)
+//! What the container's process is and may do: ids, capabilities, labels, limits, scheduling, working directory, seccomp.
+//!
+//! [`draw`] decides everything in the parent and gives lists of [`PrivStep`]s, which init carries out at three points of its
+//! life, and of [`ParentStep`]s, which only the parent has the right to do. The order follows runc where it can be observed;
+//! the one difference is that seccomp comes last, after the start gate, so that a profile need allow nothing but execve.
+
+mod caps;
+mod cwd;
+mod env;
+mod label;
+mod limits;
+pub mod rdt;
+pub mod seccomp;
+mod step;
+mod user;
+
+pub use env::{home_of, listen_env};
+pub use limits::ParentStep;
+pub use step::{Announcement, PrivStep, PrivsContext};
+
+use crate::config::Process;
+use crate::error::{Error, Result};
+use crate::sys::sched::SchedAttr;
+use label::Label;
+use seccomp::Program;
+
+/// When the privileges become what the config asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// At execve: the kernel computes the sets anew, so what loading seccomp needs may be kept until then.
+    AtExec,
+    /// Now: the payload runs in this very process, and nothing but what the config grants may be left.
+    Now,
+}
+
+/// What [`draw`] decides from.
+#[derive(Debug)]
+pub struct PrivsInput<'a> {
+    /// `process`.
+    pub process: &'a Process,
+    /// The container's id, which names its session keyring.
+    pub id: &'a str,
+    /// The container has a user namespace other than the runtime's, new or joined.
+    pub user_namespace: bool,
+    /// Without `--no-new-keyring`.
+    pub session_keyring: bool,
+    /// `linux.seccomp`, compiled.
+    pub seccomp: Option<Program>,
+    /// The process joins a running container (`exec`) instead of being its first.
+    pub joins: bool,
+    /// Descriptors from 3 on that the payload gets (`--preserve-fds`, `LISTEN_FDS`).
+    pub preserved_fds: u32,
+    /// See [`Seal`].
+    pub seal: Seal,
+}
+
+/// Who does what when.
+#[derive(Debug, Default)]
+pub struct PrivsPlan {
+    /// The parent, to itself, before the clone, so that the child inherits it.
+    pub before_clone: Vec<ParentStep>,
+    /// The parent, to the child, at any time before the child's late steps.
+    pub beside: Vec<ParentStep>,
+    /// Init, before it changes any mount.
+    pub early: Vec<PrivStep>,
+    /// Init, when the root file system is final and before it says "created".
+    pub late: Vec<PrivStep>,
+    /// Init, after the start gate and the hooks, immediately before execve.
+    pub last: Vec<PrivStep>,
+}
+
+/// Decides how the process gets its privileges.
+///
+/// # Errors
+/// `process.…` for what this host or the runtime's own privileges cannot give: labels without their security module,
+/// capabilities that the runtime does not have, sets that contradict each other.
+pub fn draw(input: &PrivsInput) -> Result<PrivsPlan> {
+    caps::check(input)?;
+    label::check(input.process)?;
+    Ok(PrivsPlan {
+        before_clone: limits::before_clone(input),
+        beside: limits::beside(input)?,
+        early: early(input),
+        late: late(input),
+        last: last(input),
+    })
+}
+
+fn early(input: &PrivsInput) -> Vec<PrivStep> {
+    let mut steps = Vec::new();
+    if input.session_keyring {
+        let label = input.process.selinux_label.clone();
+        steps.extend(label.clone().map(|l| PrivStep::Label(Label::SelinuxKeys(l))));
+        steps.push(PrivStep::SessionKeyring {
+            name: format!("_ses.{}", input.id),
+            grant: (!input.joins).then_some(user::keyring_grant(input.user_namespace)),
+        });
+        steps.extend(label.map(|_| PrivStep::Label(Label::SelinuxKeys(String::new()))));
+    }
+    steps.extend(limits::cpus(input));
+    steps
+}
+
+fn late(input: &PrivsInput) -> Vec<PrivStep> {
+    let p = input.process;
+    let now = input.seal == Seal::Now;
+    let mut steps = Vec::new();
+    if let Some(profile) = &p.apparmor_profile {
+        steps.push(PrivStep::Label(Label::AppArmor {
+            profile: profile.clone(),
+            now,
+        }));
+    }
+    if p.no_new_privileges {
+        steps.push(PrivStep::NoNewPrivs);
+    }
+    steps.extend(p.scheduler.map(|s| {
+        PrivStep::Scheduler(SchedAttr {
+            policy: s.policy,
+            flags: s.flags,
+            nice: s.nice,
+            priority: s.priority,
+            runtime: s.runtime,
+            deadline: s.deadline,
+            period: s.period,
+        })
+    }));
+    steps.extend(p.io_priority.map(PrivStep::IoPriority));
+    steps.extend(p.personality.map(PrivStep::Personality));
+    steps.extend(p.memory_policy.clone().map(PrivStep::MemoryPolicy));
+    if let Some(label) = &p.selinux_label {
+        steps.push(PrivStep::Label(Label::Selinux {
+            label: label.clone(),
+            now,
+        }));
+    }
+    steps.push(PrivStep::Umask(p.umask.unwrap_or(DEFAULT_UMASK)));
+    steps.push(PrivStep::EnterCwd {
+        path: p.cwd.clone(),
+        create: !input.joins,
+    });
+    steps.push(PrivStep::Home { uid: p.uid });
+    if !p.rlimits.is_empty() {
+        steps.push(PrivStep::Rlimits(p.rlimits.clone()));
+    }
+    steps.push(PrivStep::Bounding(p.capabilities.bounding));
+    steps.push(PrivStep::StdioOwner { uid: p.uid });
+    steps.push(PrivStep::User {
+        uid: p.uid,
+        gid: p.gid,
+        groups: p.additional_gids.clone(),
+        user_namespace: input.user_namespace,
+    });
+    steps.push(PrivStep::SettleCwd { path: p.cwd.clone() });
+    steps.push(caps::until_exec(input));
+    steps
+}
+
+fn last(input: &PrivsInput) -> Vec<PrivStep> {
+    let mut steps = vec![PrivStep::CloseFds {
+        first: 3 + input.preserved_fds,
+    }];
+    if input.seal == Seal::Now {
+        // Nothing is executed any more, so that the flag changes nothing but this: seccomp can be loaded without privilege.
+        if input.seccomp.is_some() && !input.process.no_new_privileges {
+            steps.push(PrivStep::NoNewPrivs);
+        }
+        steps.push(caps::for_good(input.process));
+    }
+    steps.extend(input.seccomp.clone().map(PrivStep::Seccomp));
+    steps
+}
+
+/// What runc and crun set when `user.umask` is absent.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// An error about `process.…` that names the way out.
+fn process_error(field: &str, problem: impl Into<String>) -> Error {
+    Error::config(format!("process.{field}"), problem)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! `linux.seccomp`: from the profile to a BPF program, once per profile and machine.
+//!
+//! The parent compiles ([`program`]: from the [cache](cache) or by libseccomp), init only loads the finished bytes as its
+//! last act before execve, so that a profile need allow nothing of the runtime's own but execve.
+
+mod cache;
+mod compile;
+mod enosys;
+mod listener;
+
+pub use cache::program;
+pub use compile::{OPTIMIZE_LEVEL, compile, compile_at};
+pub use listener::{ContainerProcessState, send_listener};
+
+use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
+
+/// A compiled profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// `SECCOMP_FILTER_FLAG_*` for the load.
+    pub flags: u32,
+    /// The filter.
+    pub instructions: Vec<Instruction>,
+}
+
+impl Program {
+    /// Whether the profile uses `SCMP_ACT_NOTIFY`, so that loading it gives a descriptor for the agent.
+    pub fn notifies(&self) -> bool {
+        self.flags & FLAG_NEW_LISTENER != 0
+    }
+}
