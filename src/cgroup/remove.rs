@@ -1,0 +1,53 @@
+//! Removing a cgroup.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::Cgroup;
+use super::dir::{Dir, is_forbidden, is_gone, rmdir};
+use crate::error::{Error, Result, Wrap};
+
+impl Cgroup {
+    /// Removes the cgroup with everything that the container nested in it. Its processes must have been killed; the last
+    /// moments of their exit are waited for. No error if it is gone.
+    ///
+    /// # Errors
+    /// A process is still in it. All hierarchies are tried; the first error is returned.
+    pub fn delete(&self) -> Result<()> {
+        let mut result = Ok(());
+        for place in self.places() {
+            match remove(&place.dir()) {
+                Err(e) if self.is_lenient() && is_forbidden(&e) => {}
+                other => result = result.and(other),
+            }
+        }
+        result.wrap(|| "unable to remove container's cgroup")
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if rmdir(path).is_ok() {
+        return Ok(());
+    }
+    // Nested cgroups, processes on their way out, or no permission: a look inside tells.
+    let children = match Dir::open(path).and_then(|dir| dir.children()) {
+        Err(e) if is_gone(&e) => return Ok(()),
+        other => other?,
+    };
+    for child in children {
+        remove(&path.join(child))?;
+    }
+    let mut delay = Duration::from_millis(1);
+    loop {
+        match rmdir(path) {
+            Err(Errno::BUSY) if delay < Duration::from_secs(1) => {
+                std::thread::sleep(delay);
+                delay *= 2;
+            }
+            Err(errno) => return Err(Error::sys(format!("rmdir({path:?})"), errno)),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
