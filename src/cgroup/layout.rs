@@ -15,8 +15,8 @@ use crate::error::{Result, Wrap};
 /// Where every distribution mounts cgroups.
 pub const MOUNTPOINT: &str = "/sys/fs/cgroup";
 
-const CGROUP_MAGIC: i64 = 0x0027_e0eb;
-const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP_MAGIC: u32 = 0x0027_e0eb;
+const CGROUP2_MAGIC: u32 = 0x6367_7270;
 
 /// How the host's cgroup hierarchies are set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,8 +162,8 @@ fn usual_place(membership: Membership) -> Option<Hierarchy> {
     })
 }
 
-fn magic(path: &Path) -> Option<i64> {
-    statfs(path).ok().map(|s| s.f_type as i64)
+fn magic(path: &Path) -> Option<u32> {
+    statfs(path).ok().map(|s| s.f_type as u32)
 }
 
 /// Takes the root, and the mountpoint if it is missing, from mountinfo (proc_pid_mountinfo(5)). Of several mounts of one

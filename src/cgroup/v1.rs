@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn block_io() {
-        let io = r#"{"blockIO":{"weight":500,"leafWeight":10,"weightDevice":[[8,0,300,20]],"readBps":[[8,0,1]],
+        let io = r#"{"blockIo":{"weight":500,"leafWeight":10,"weightDevice":[[8,0,300,20]],"readBps":[[8,0,1]],
             "writeBps":[[8,0,2]],"readIops":[[8,0,3]],"writeIops":[[8,0,0]]}}"#;
         assert_eq!(
             lines(io),

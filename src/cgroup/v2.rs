@@ -286,7 +286,7 @@ mod tests {
             (1023, 100),
             (1024, 100),
             (1025, 101),
-            (2048, 170),
+            (2048, 174),
             (262_143, 10_000),
             (262_144, 10_000),
             (u64::MAX, 10_000),
@@ -389,7 +389,7 @@ mod tests {
             assert_eq!(io_weight(weight), expected);
         }
         let r = resources(
-            r#"{"blockIO":{"weight":500,"weightDevice":[[8,0,300,null],[8,16,null,200]],
+            r#"{"blockIo":{"weight":500,"weightDevice":[[8,0,300,null],[8,16,null,200]],
                 "readBps":[[8,0,1024]],"writeIops":[[8,0,0],[7,1,10]]}}"#,
         );
         let drawn = writes(&r, &Present::default()).unwrap();
@@ -425,9 +425,7 @@ mod tests {
     #[test]
     fn unified_comes_last_line_by_line() {
         let r = resources(
-            r#"{"pidsLimit":5,"unified":{"pids.max":"7","io.max":"8:0 rbps=1
-8:16 rbps=2
-","misc.max":"","x.y.z":"1"}}"#,
+            r#"{"pidsLimit":5,"unified":{"pids.max":"7","io.max":"8:0 rbps=1\n8:16 rbps=2\n","misc.max":"","x.y.z":"1"}}"#,
         );
         assert_eq!(
             lines(&r),
