@@ -1,0 +1,206 @@
+//! From mount options to mount attributes; pure.
+
+use crate::config::{Mount, MountSource, Propagation, PropagationKind};
+use crate::sys::mount::attr;
+
+/// The attributes that a bind mount either has because it was asked for, or does not have.
+const BINARY: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
+/// The attributes that the kernel locks on mounts inherited by a user namespace (mount_namespaces(7)).
+const LOCKABLE: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::ATIME | attr::NODIRATIME;
+
+/// What to set and what to clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SetClear {
+    pub set: u64,
+    pub clear: u64,
+}
+
+/// The attributes of a mount whose options name any: exactly those, as `mount --bind -o` is meant to work. Access times stay as
+/// they are unless an option names them.
+pub(super) fn of_bind(mount: &Mount) -> Option<SetClear> {
+    if mount.attr_set | mount.attr_clear == 0 {
+        return None;
+    }
+    Some(SetClear {
+        set: mount.attr_set,
+        clear: (BINARY & !mount.attr_set) | mount.attr_clear,
+    })
+}
+
+/// The attributes of a bind mount whose source has locked ones, `existing`: what there is stays, what is asked for is added.
+/// Clearing a locked one by name is refused with the names.
+pub(super) fn of_locked_bind(mount: &Mount, existing: u64) -> Result<SetClear, String> {
+    let refused = existing & mount.attr_clear & !mount.attr_set & LOCKABLE & !attr::ATIME;
+    if refused != 0 {
+        return Err(format!("cannot clear locked flags {}", names(refused)));
+    }
+    let asks_atime = (mount.attr_set | mount.attr_clear) & (attr::ATIME | attr::NODIRATIME) != 0;
+    let asked = mount.attr_set & (attr::ATIME | attr::NODIRATIME);
+    if asks_atime && asked != existing & (attr::ATIME | attr::NODIRATIME) {
+        return Err(format!(
+            "cannot change locked atime flags {}",
+            names(existing & !BINARY)
+        ));
+    }
+    Ok(SetClear {
+        set: mount.attr_set & !attr::ATIME,
+        clear: 0,
+    })
+}
+
+/// The attributes of a new mount of a file system, without `ro` if that has to wait.
+pub(super) fn of_filesystem(mount: &Mount) -> u64 {
+    if waits_for_readonly(mount) {
+        mount.attr_set & !attr::RDONLY
+    } else {
+        mount.attr_set
+    }
+}
+
+/// A read-only tmpfs, or `/dev`, is writable until everything in it has been made.
+pub(super) fn waits_for_readonly(mount: &Mount) -> bool {
+    let MountSource::Filesystem { fstype, .. } = &mount.source else {
+        return false;
+    };
+    mount.attr_set & attr::RDONLY != 0 && (fstype == "tmpfs" || mount.destination.as_os_str() == "/dev")
+}
+
+/// The `MS_*` flag of a type of propagation (mount(2)).
+pub(super) fn propagation_flag(kind: PropagationKind) -> u64 {
+    match kind {
+        PropagationKind::Unbindable => 1 << 17,
+        PropagationKind::Private => 1 << 18,
+        PropagationKind::Slave => 1 << 19,
+        PropagationKind::Shared => 1 << 20,
+    }
+}
+
+/// All mounts that `propagation` is about no longer send anything to the host.
+pub(super) fn cuts_off_host(propagation: Propagation) -> bool {
+    propagation.recursive && propagation.kind != PropagationKind::Shared
+}
+
+/// The attributes that statvfs(3) tells of, as `MOUNT_ATTR_*`.
+pub(super) fn from_statvfs(flags: u64) -> u64 {
+    const NOATIME: u64 = 0x400;
+    const NODIRATIME: u64 = 0x800;
+    const RELATIME: u64 = 0x1000;
+    const NOSYMFOLLOW: u64 = 0x2000;
+    let mut out = flags & (attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC);
+    if flags & NOATIME != 0 {
+        out |= attr::NOATIME;
+    } else if flags & RELATIME == 0 {
+        out |= attr::STRICTATIME;
+    }
+    if flags & NODIRATIME != 0 {
+        out |= attr::NODIRATIME;
+    }
+    if flags & NOSYMFOLLOW != 0 {
+        out |= attr::NOSYMFOLLOW;
+    }
+    out
+}
+
+/// The options that stand for `attributes`, for messages.
+fn names(attributes: u64) -> String {
+    let atime = match attributes & attr::ATIME {
+        attr::NOATIME => "noatime",
+        attr::STRICTATIME => "strictatime",
+        _ => "relatime",
+    };
+    let mut out: Vec<&str> = [
+        (attr::RDONLY, "ro"),
+        (attr::NOSUID, "nosuid"),
+        (attr::NODEV, "nodev"),
+        (attr::NOEXEC, "noexec"),
+        (attr::NODIRATIME, "nodiratime"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| attributes & bit != 0)
+    .map(|(_, name)| name)
+    .collect();
+    if attributes & BINARY == 0 {
+        out.push(atime);
+    }
+    out.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mount::tests::{bind, filesystem};
+    use super::*;
+
+    #[test]
+    fn a_bind_without_flags_is_left_alone() {
+        assert_eq!(of_bind(&bind("/a", "/b")), None);
+    }
+
+    #[test]
+    fn a_bind_with_flags_has_exactly_those() {
+        let mut mount = bind("/a", "/b");
+        mount.attr_set = attr::RDONLY | attr::NOATIME;
+        let change = of_bind(&mount).unwrap();
+        assert_eq!(change.set, attr::RDONLY | attr::NOATIME);
+        assert_eq!(
+            change.clear,
+            attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW
+        );
+        // `rw` alone clears all of them, too.
+        mount.attr_set = 0;
+        mount.attr_clear = attr::RDONLY;
+        assert_eq!(of_bind(&mount).unwrap().clear, BINARY);
+    }
+
+    #[test]
+    fn locked_flags_are_inherited_but_not_cleared() {
+        let mut mount = bind("/a", "/b");
+        mount.attr_set = attr::NODEV;
+        let existing = attr::NOSUID | attr::RDONLY;
+        assert_eq!(
+            of_locked_bind(&mount, existing),
+            Ok(SetClear {
+                set: attr::NODEV,
+                clear: 0
+            })
+        );
+        mount.attr_clear = attr::NOSUID;
+        assert_eq!(
+            of_locked_bind(&mount, existing),
+            Err("cannot clear locked flags nosuid".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_locked_access_time_must_match() {
+        let mut mount = bind("/a", "/b");
+        mount.attr_set = attr::NOATIME;
+        assert!(of_locked_bind(&mount, attr::NOATIME).is_ok());
+        assert_eq!(
+            of_locked_bind(&mount, attr::STRICTATIME | attr::NOSUID),
+            Err("cannot change locked atime flags strictatime".to_owned())
+        );
+        // `relatime` is the value 0 and shows in what is cleared.
+        mount.attr_set = 0;
+        mount.attr_clear = attr::ATIME;
+        assert!(of_locked_bind(&mount, 0).is_ok());
+        assert!(of_locked_bind(&mount, attr::NOATIME).is_err());
+    }
+
+    #[test]
+    fn read_only_waits_where_files_are_still_made() {
+        let mut mount = filesystem("tmpfs", "/run");
+        mount.attr_set = attr::RDONLY | attr::NOSUID;
+        assert_eq!(of_filesystem(&mount), attr::NOSUID);
+        assert!(waits_for_readonly(&mount));
+        let mut mount = filesystem("sysfs", "/sys");
+        mount.attr_set = attr::RDONLY;
+        assert_eq!(of_filesystem(&mount), attr::RDONLY);
+    }
+
+    #[test]
+    fn statvfs_has_no_bit_for_strictatime() {
+        assert_eq!(from_statvfs(0x2), attr::NOSUID | attr::STRICTATIME);
+        assert_eq!(from_statvfs(0x1000 | 0x1), attr::RDONLY);
+        assert_eq!(from_statvfs(0x400 | 0x800), attr::NOATIME | attr::NODIRATIME);
+    }
+}
