@@ -2,56 +2,74 @@
 
 use std::os::fd::RawFd;
 
-use rustix::io::{Errno, Result};
+use nix::errno::Errno;
+use nix::libc;
 
-/// Marks every descriptor from `first` on as close-on-exec, so that none reaches the program of a container however many the
-/// caller leaked into the runtime (close_range(2) with `CLOSE_RANGE_CLOEXEC`, Linux 5.11; else one by one).
-pub fn close_on_exec_from(first: RawFd) -> Result<()> {
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-    // SAFETY: the call takes plain numbers and with this flag closes nothing, it only marks descriptors.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first as libc::c_uint,
-            libc::c_uint::MAX,
-            CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if done == 0 {
-        return Ok(());
-    }
-    for fd in open_descriptors()?.into_iter().filter(|fd| *fd >= first) {
-        // SAFETY: F_SETFD only changes a flag of the descriptor; a number that is not open any more gives EBADF.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
-    Ok(())
+use crate::error::{Error, Result};
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2), `CLOSE_RANGE_CLOEXEC`, Linux 5.11).
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// The numbers of all open descriptors.
-pub fn open_descriptors() -> Result<Vec<RawFd>> {
-    let entries = std::fs::read_dir("/proc/self/fd").map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect())
+/// Closes every descriptor from `first` on but those in `keep`, which get close-on-exec, and clears that mark from the open
+/// ones between 3 and `first`, so that execve hands on the descriptors below `first` and no other.
+///
+/// Owners of the closed descriptors must not be dropped afterwards; only execve or `_exit` may follow.
+pub fn close_all_but(first: u32, keep: &[RawFd]) -> Result<()> {
+    for fd in 3..first as RawFd {
+        // SAFETY: F_SETFD takes a number only; an absent descriptor answers EBADF, which is no concern here.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    }
+    for (from, to) in gaps(first, keep) {
+        close_range(from, to, 0)?;
+    }
+    close_on_exec_from(first)
+}
+
+/// The ranges between `first` and the end that hold none of `keep`.
+fn gaps(first: u32, keep: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .filter(|fd| *fd >= first)
+        .collect();
+    kept.sort_unstable();
+    let mut out = Vec::with_capacity(kept.len() + 1);
+    let mut from = first;
+    for fd in kept {
+        if fd > from {
+            out.push((from, fd - 1));
+        }
+        from = from.max(fd + 1);
+    }
+    out.push((from, u32::MAX));
+    out
+}
+
+fn close_range(from: u32, to: u32, flags: libc::c_uint) -> Result<()> {
+    // SAFETY: the call takes numbers only. Closing descriptors that have owners in this process is the caller's contract.
+    let r = unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) };
+    if r < 0 {
+        Err(Error::sys(
+            format!("close_range({from}, {to}, {flags:#x})"),
+            Errno::last(),
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
 
     #[test]
-    fn marks_descriptors_close_on_exec() {
-        let file = std::fs::File::open("/").unwrap();
-        let copy = rustix::io::fcntl_dupfd_cloexec(&file, 700).unwrap();
-        rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
-        assert!(open_descriptors().unwrap().contains(&copy.as_raw_fd()));
-        close_on_exec_from(700).unwrap();
-        assert!(
-            rustix::io::fcntl_getfd(&copy)
-                .unwrap()
-                .contains(rustix::io::FdFlags::CLOEXEC)
-        );
+    fn gaps_leave_out_what_is_kept() {
+        const END: u32 = u32::MAX;
+        assert_eq!(gaps(3, &[]), [(3, END)]);
+        assert_eq!(gaps(3, &[3]), [(4, END)]);
+        assert_eq!(gaps(5, &[9, 3, 5, 7, 9]), [(6, 6), (8, 8), (10, END)]);
+        assert_eq!(gaps(3, &[-1, 4]), [(3, 3), (5, END)]);
     }
 }
