@@ -5,6 +5,7 @@ pub mod list;
 pub mod options;
 pub mod record;
 pub mod signal;
+pub mod state;
 pub mod status;
 pub mod store;
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Id;
+use crate::cgroup::Cgroup;
 use crate::config::Hooks;
 
 /// The kind of the container's program.
@@ -49,12 +50,12 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// The user id that `create` ran under.
     pub owner: u32,
-    /// The container's first process.
+    /// The container's first process; pid 0 until there is one.
     pub init: Init,
     /// Native or WebAssembly.
     pub payload: PayloadKind,
-    /// The container's cgroups, as the cgroup layer wants them back.
-    pub cgroup: serde_json::Value,
+    /// The container's cgroups.
+    pub cgroup: Cgroup,
     /// The container has a pid namespace of its own: the death of init ends all its processes.
     pub own_pid_namespace: bool,
     /// The hooks that run after `create`.
@@ -83,7 +84,7 @@ pub(super) fn sample(id: &str) -> Record {
         owner: 0,
         init: Init { pid: 1, start_time: 0 },
         payload: PayloadKind::Linux,
-        cgroup: serde_json::Value::Null,
+        cgroup: Cgroup::disabled(),
         own_pid_namespace: true,
         hooks: Hooks::default(),
         intel_rdt: None,
