@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
 use super::apply::is;
 use super::dir::{Dir, Writer, is_forbidden, is_gone};
 use super::{Cgroup, Mode};
-use crate::error::{Error, Result, Wrap};
+use crate::error::{Result, Wrap};
 
 const PROCS: &str = "cgroup.procs";
+
+const KILL: i32 = nix::libc::SIGKILL;
 
 impl Cgroup {
     /// Moves a process into the cgroup. `cloned_into` says that it was born in the unified one (`CLONE_INTO_CGROUP` with the
@@ -51,11 +53,11 @@ impl Cgroup {
     ///
     /// # Errors
     /// The processes cannot be listed, or none of them may be signalled. A cgroup that is gone is no error.
-    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+    pub fn signal_all(&self, signal: i32) -> Result<()> {
         if !self.exists() {
             return Ok(());
         }
-        if signal == Signal::KILL && self.kill_unified()? {
+        if signal == KILL && self.kill_unified()? {
             // The frozen of v1 do not die before they are thawed.
             return if self.mode == Mode::Hybrid { self.thaw() } else { Ok(()) };
         }
@@ -66,7 +68,7 @@ impl Cgroup {
         } else {
             self.signal_until_quiet(signal)
         };
-        if !was_frozen || signal == Signal::KILL {
+        if !was_frozen || signal == KILL {
             self.thaw()?;
         }
         result
@@ -85,12 +87,12 @@ impl Cgroup {
         }
     }
 
-    fn signal_once(&self, signal: Signal) -> Result<()> {
+    fn signal_once(&self, signal: i32) -> Result<()> {
         send(&self.pids()?, signal)
     }
 
     /// Without a freezer: kill until a look finds nobody new. Other signals are sent once to each process found.
-    fn signal_until_quiet(&self, signal: Signal) -> Result<()> {
+    fn signal_until_quiet(&self, signal: i32) -> Result<()> {
         let mut known: Vec<Pid> = Vec::new();
         for _ in 0..100 {
             let found = self.pids()?;
@@ -105,17 +107,18 @@ impl Cgroup {
     }
 }
 
-fn send(pids: &[Pid], signal: Signal) -> Result<()> {
+fn send(pids: &[Pid], signal: i32) -> Result<()> {
     let mut failed = None;
     let mut reached = false;
     for pid in pids {
-        match kill_process(*pid, signal) {
-            Ok(()) | Err(Errno::SRCH) => reached = true,
-            Err(errno) => failed = Some((pid.as_raw_nonzero(), errno)),
+        match crate::sys::process::kill(*pid, signal) {
+            Ok(()) => reached = true,
+            Err(e) if is(&e, Errno::SRCH) => reached = true,
+            Err(e) => failed = Some(e),
         }
     }
     match failed {
-        Some((pid, errno)) if !reached => Err(Error::sys(format!("kill({pid}, {})", signal.as_raw()), errno)),
+        Some(e) if !reached => Err(e),
         _ => Ok(()),
     }
 }

@@ -28,6 +28,11 @@ pub struct MountStep {
 }
 
 impl MountStep {
+    /// It mounts the cgroup file systems.
+    pub(super) fn is_cgroup(&self) -> bool {
+        self.mount.source == MountSource::Cgroup
+    }
+
     pub(super) fn describe(&self) -> String {
         let what = match &self.mount.source {
             MountSource::Bind { path, .. } => format!("{:?}", path.display()),

@@ -70,6 +70,11 @@ pub enum RootStep {
 }
 
 impl RootStep {
+    /// The container's cgroup has to be there, and init in it, before this step.
+    pub fn needs_cgroup(&self) -> bool {
+        matches!(self, RootStep::Mount(step) if step.is_cgroup())
+    }
+
     /// A short fixed name, for traces.
     pub fn name(&self) -> &'static str {
         match self {

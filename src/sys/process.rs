@@ -93,6 +93,15 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> 
     }
 }
 
+/// Closes descriptors that the calling process inherited by a clone and has no owner for, without touching what they refer to
+/// in the parent.
+pub fn close_inherited(descriptors: &[std::os::fd::RawFd]) {
+    for fd in descriptors {
+        // SAFETY: called first thing in the child, whose copies of the parent's owners are never used or dropped.
+        unsafe { nix::libc::close(*fd) };
+    }
+}
+
 /// Leaves the process at once, without exit handlers (`_exit(2)`).
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit has no preconditions and does not return.
@@ -175,6 +184,21 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
             format!("pidfd_send_signal({signal})"),
             nix::errno::Errno::last(),
         ))
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends signal number `signal` to a process (kill(2)); takes real-time signals as well.
+///
+/// # Errors
+/// `ESRCH` if there is no such process.
+pub fn kill(pid: Pid, signal: i32) -> Result<()> {
+    let pid = pid.as_raw_nonzero();
+    // SAFETY: kill takes plain numbers.
+    let r = unsafe { nix::libc::kill(pid.get(), signal) };
+    if r < 0 {
+        Err(Error::sys(format!("kill({pid}, {signal})"), nix::errno::Errno::last()))
     } else {
         Ok(())
     }
