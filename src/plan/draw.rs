@@ -1,0 +1,195 @@
+//! From a checked config to a plan.
+
+use super::{InitPlan, ParentPlan, Plan, SeccompListener, Step, Wishes};
+use crate::cgroup::{Cgroup, Mode};
+use crate::config::{Config, MountSource, NamespaceKind as Kind, Process};
+use crate::error::{Error, Result};
+use crate::ns::{self, NsPlan};
+use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, seccomp};
+use crate::root::{self, CgroupView, Hierarchy, RootOptions, RootPlan, RootStep};
+
+/// Decides everything about a launch.
+///
+/// # Errors
+/// The config asks for something that this host cannot do.
+pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan> {
+    let Some(process) = &config.process else {
+        return Err(Error::config("process", "is missing: say in process.args what to run"));
+    };
+    let mut ns = ns::draw(config)?;
+    let root = root::draw(config, &root_options(config, &cgroup, &wishes))?;
+    let privs = privs::draw(&privs_input(config, process, &wishes)?)?;
+    let mut privs = privs;
+    let beside = std::mem::take(&mut privs.beside);
+    let init = init_plan(config, process, &mut ns, root, privs);
+    let parent = ParentPlan {
+        cgroup,
+        resources: config.resources.clone(),
+        cgroup_owner: writable_cgroup_owner(config),
+        beside,
+        uid_mappings: config.uid_mappings.clone(),
+        gid_mappings: config.gid_mappings.clone(),
+        net_devices: config.net_devices.clone(),
+        hooks: config.hooks.clone(),
+        seccomp_listener: seccomp_listener(config),
+    };
+    Ok(Plan { ns, parent, init })
+}
+
+fn root_options(config: &Config, cgroup: &Cgroup, wishes: &Wishes<'_>) -> RootOptions {
+    let hierarchies = cgroup
+        .places()
+        .iter()
+        .filter(|p| cgroup.mode() == Mode::Unified || !p.is_unified())
+        .map(|p| Hierarchy {
+            options: p.controllers.clone(),
+            mountpoint: p.mountpoint.clone(),
+            cgroup: p.dir(),
+        });
+    RootOptions {
+        no_pivot: wishes.no_pivot,
+        cgroup: CgroupView {
+            unified: cgroup.mode() == Mode::Unified,
+            own_namespace: config.namespaces.is_own(Kind::Cgroup),
+            rootless: !rustix::process::geteuid().is_root(),
+            hierarchies: hierarchies.collect(),
+        },
+        in_userns: config.namespaces.is_own(Kind::User),
+        console: wishes.console.is_some(),
+    }
+}
+
+/// A container with a cgroup namespace and a writable mount of cgroup v2 may manage its subtree: the folder is handed to the
+/// host id of its root (config-linux.md, "Cgroup ownership").
+fn writable_cgroup_owner(config: &Config) -> Option<u32> {
+    const RDONLY: u64 = 1;
+    let writable = config
+        .mounts
+        .iter()
+        .any(|m| m.source == MountSource::Cgroup && m.attr_set & RDONLY == 0);
+    let owned = writable && config.namespaces.is_new(Kind::Cgroup) && config.namespaces.is_new(Kind::User);
+    let root = config.uid_mappings.iter().find(|m| m.container == 0)?;
+    owned.then_some(root.host)
+}
+
+fn seccomp_listener(config: &Config) -> Option<SeccompListener> {
+    let profile = config.seccomp.as_ref()?;
+    let path = profile.listener_path().clone()?;
+    Some(SeccompListener {
+        path,
+        metadata: profile.listener_metadata().clone(),
+    })
+}
+
+fn init_plan(config: &Config, process: &Process, ns: &mut NsPlan, root: RootPlan, privs: PrivsPlan) -> InitPlan {
+    let mut steps = namespaces(ns);
+    steps.extend(privs.early.into_iter().map(Step::Priv));
+    if ns.unshare_flags & Kind::Network.clone_flag() != 0 {
+        steps.push(Step::LoopbackUp);
+    }
+    steps.extend(config.hostname.iter().cloned().map(Step::Hostname));
+    steps.extend(config.domainname.iter().cloned().map(Step::Domainname));
+    prepare_root(&mut steps, root.prepare, ns.unshare_cgroup);
+    let hooks = &config.hooks;
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !config.net_devices.is_empty() {
+        steps.push(Step::RuntimeHooks);
+    }
+    if !hooks.create_container.is_empty() {
+        steps.push(Step::ContainerHooks {
+            kind: "createContainer",
+            hooks: hooks.create_container.clone(),
+            env: None,
+        });
+    }
+    steps.extend(root.enter.into_iter().chain(root.seal).map(Step::Root));
+    steps.extend(privs.late.into_iter().map(Step::Priv));
+    let mut after_gate = Vec::new();
+    if !hooks.start_container.is_empty() {
+        let env = Some(process.env.clone());
+        after_gate.push(Step::ContainerHooks {
+            kind: "startContainer",
+            hooks: hooks.start_container.clone(),
+            env,
+        });
+    }
+    let (notify, last) = split_notify(privs.last);
+    InitPlan {
+        steps,
+        notify,
+        after_gate,
+        last,
+        env: process.env.clone(),
+    }
+}
+
+/// A filter that notifies an agent needs the parent's help to be loaded, so it cannot wait until `start`.
+fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivStep>) {
+    let notifies = |step: &PrivStep| matches!(step, PrivStep::Seccomp(program) if program.notifies());
+    let (notify, last): (Vec<_>, Vec<_>) = last.into_iter().partition(notifies);
+    (notify.into_iter().next(), last)
+}
+
+fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>) -> Result<PrivsInput<'a>> {
+    let profile = config.seccomp.as_deref();
+    let seccomp = profile
+        .map(|p| seccomp::program(p, wishes.seccomp_cache.as_deref()))
+        .transpose()?;
+    Ok(PrivsInput {
+        process,
+        id: wishes.id,
+        user_namespace: config.namespaces.is_own(Kind::User),
+        session_keyring: !wishes.no_new_keyring,
+        seccomp,
+        joins: false,
+        preserved_fds: wishes.preserve_fds,
+        seal: wishes.seal,
+    })
+}
+
+/// The steps that bring init into its namespaces.
+fn namespaces(ns: &mut NsPlan) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let joined_by_stage = ns.stage.is_some();
+    let joins = std::mem::take(&mut ns.joins);
+    if !joins.is_empty() || joined_by_stage {
+        // Processes of the joined namespaces could look at init from its first moment.
+        steps.push(Step::ForbidTracing);
+    }
+    if !joins.is_empty() {
+        steps.push(Step::Join(joins));
+    }
+    if ns.await_maps {
+        steps.push(Step::MapIds);
+    }
+    if ns.in_userns {
+        steps.push(Step::BecomeRoot);
+    }
+    if ns.unshare_flags != 0 {
+        steps.push(Step::Unshare(ns.unshare_flags));
+    }
+    steps.extend(ns.time_offsets.take().map(Step::EnterTime));
+    if steps.iter().all(|s| !matches!(s, Step::ForbidTracing)) || ns.in_userns {
+        steps.push(Step::ForbidTracing);
+    }
+    steps
+}
+
+/// The mounts, with the wait for the cgroup as late as can be: the parent makes it meanwhile.
+fn prepare_root(steps: &mut Vec<Step>, prepare: Vec<RootStep>, unshare_cgroup: bool) {
+    let mut waiting = true;
+    let mut wait = |steps: &mut Vec<Step>| {
+        if std::mem::take(&mut waiting) {
+            steps.push(Step::AwaitCgroup);
+            if unshare_cgroup {
+                steps.push(Step::UnshareCgroup);
+            }
+        }
+    };
+    for step in prepare {
+        if step.needs_cgroup() {
+            wait(steps);
+        }
+        steps.push(Step::Root(step));
+    }
+    wait(steps);
+}

@@ -1,0 +1,84 @@
+//! One thing that init does.
+
+use crate::config::{Hook, TimeOffset};
+use crate::ns::Join;
+use crate::privs::PrivStep;
+use crate::root::RootStep;
+
+/// A step of init. The interpreter is in `launch::init`; each arm there is one call.
+#[derive(Debug)]
+pub enum Step {
+    /// Join existing namespaces.
+    Join(Vec<Join>),
+    /// Have the parent write the id maps.
+    MapIds,
+    /// Take root's identity in the user namespace.
+    BecomeRoot,
+    /// Make new namespaces (`CLONE_NEW*` flags).
+    Unshare(u64),
+    /// Make a time namespace with offsets and enter it.
+    EnterTime(Vec<TimeOffset>),
+    /// Hide from ptrace(2) and `/proc` readers until the payload runs.
+    ForbidTracing,
+    /// Wait until the parent has put init into its cgroup.
+    AwaitCgroup,
+    /// Make the cgroup namespace.
+    UnshareCgroup,
+    /// Bring `lo` up.
+    LoopbackUp,
+    /// sethostname(2).
+    Hostname(String),
+    /// setdomainname(2).
+    Domainname(String),
+    /// Something about the root file system.
+    Root(RootStep),
+    /// Have the parent run the prestart and createRuntime hooks.
+    RuntimeHooks,
+    /// Run hooks in the container's namespaces.
+    ContainerHooks {
+        /// `createContainer` or `startContainer`.
+        kind: &'static str,
+        /// In order.
+        hooks: Vec<Hook>,
+        /// The environment of hooks that name none.
+        env: Option<Vec<String>>,
+    },
+    /// Something about the process' identity and privileges.
+    Priv(PrivStep),
+}
+
+impl Step {
+    /// The word for the trace.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Join(_) => "join namespaces",
+            Step::MapIds => "map ids",
+            Step::BecomeRoot => "become root",
+            Step::Unshare(_) => "unshare",
+            Step::EnterTime(_) => "time namespace",
+            Step::AwaitCgroup => "await cgroup",
+            Step::UnshareCgroup => "cgroup namespace",
+            Step::LoopbackUp => "lo up",
+            Step::Hostname(_) => "hostname",
+            Step::Domainname(_) => "domainname",
+            Step::Root(step) => step.name(),
+            Step::ForbidTracing => "forbid tracing",
+            Step::RuntimeHooks => "runtime hooks",
+            Step::ContainerHooks { kind, .. } => kind,
+            Step::Priv(step) => step.name(),
+        }
+    }
+
+    /// What was under way, for an error.
+    pub fn describe(&self) -> String {
+        match self {
+            Step::Root(step) => step.describe(),
+            Step::Hostname(name) => format!("set hostname {name:?}"),
+            Step::Domainname(name) => format!("set domainname {name:?}"),
+            Step::Join(_) => "join namespaces (linux.namespaces)".to_owned(),
+            Step::Unshare(_) => "make namespaces (linux.namespaces)".to_owned(),
+            Step::LoopbackUp => "bring up lo in the new network namespace".to_owned(),
+            other => other.name().to_owned(),
+        }
+    }
+}
