@@ -9,8 +9,7 @@
 //!            │ ◄──────────────────────── Go
 //!            │ Hooks ──────────────────────► prestart and createRuntime hooks
 //!            │ ◄──────────────────────── Go
-//!            │ Seccomp{fd} ────────────────► fetches the notify fd, hands it to the agent
-//!            │ ◄──────────────────────── Go
+//!            │ Seccomp(announcement) ──────► fetches the notify fd, hands it to the agent, releases init
 //!            │ Created ────────────────────► the record is saved
 //!            │ ◄──────────────────────── Go
 //!            │ Failed(error) ──────────────► rolls back
@@ -25,6 +24,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result, ResultExt};
+use crate::privs::Announcement;
 
 /// What init and stage tell the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,8 +37,8 @@ pub enum ToParent {
     AwaitCgroup,
     /// Namespaces and mounts are there, the root is not yet pivoted.
     Hooks,
-    /// Init is about to load a seccomp filter whose notify fd will have this number.
-    Seccomp(i32),
+    /// Init is about to load a seccomp filter with a notify descriptor; it goes on when it is released, not when it is told.
+    Seccomp(Announcement),
     /// All is set up; init stands at the gate once it is told to go on.
     Created,
     /// A step failed.
@@ -85,6 +85,15 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
             socket,
             types: PhantomData,
         }
+    }
+
+    /// Another handle on the same end.
+    pub fn duplicate(&self) -> Result<Self> {
+        let socket = self.socket.try_clone().call(|| "dup(channel)")?;
+        Ok(Channel {
+            socket,
+            types: PhantomData,
+        })
     }
 
     /// Sends a message.

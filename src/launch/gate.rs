@@ -42,7 +42,7 @@ pub struct Gate {
 #[derive(Debug)]
 pub struct Opened {
     start: Channel<Answer, ()>,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl Gate {
@@ -73,12 +73,17 @@ impl Gate {
         };
         Ok(Opened {
             start: Channel::over(connection),
-            _lock: self.lock,
+            lock: self.lock,
         })
     }
 }
 
 impl Opened {
+    /// The descriptors that have to stay open until the payload takes over.
+    pub fn descriptors(&self) -> [std::os::fd::RawFd; 2] {
+        [self.start.as_fd().as_raw_fd(), self.lock.as_raw_fd()]
+    }
+
     /// Tells `start` that the payload takes over now.
     pub fn begin(&self) -> Result<()> {
         self.start.send(&Answer::Began)

@@ -1,0 +1,194 @@
+//! The container's init: an interpreter for the steps that the plan has drawn.
+//!
+//! There are no decisions here. Init carries out its steps, reports that it is done, waits at the gate, carries out the steps
+//! behind it, and hands over to the payload. A failure before `Created` goes to the parent, a later one to whoever opened the
+//! gate.
+
+use std::convert::Infallible;
+
+use crate::error::{Error, Result, ResultExt, Wrap};
+use crate::hooks;
+use crate::launch::channel::{Channel, ToInit, ToParent};
+use crate::launch::gate::{Gate, Opened};
+use crate::launch::identity::Identity;
+use crate::ns;
+use crate::payload::{Payload, Seal};
+use crate::plan::{InitPlan, Step};
+use crate::privs::PrivsContext;
+use crate::root;
+use crate::sys::{self, process};
+use crate::trace;
+
+/// Everything that init owns after the clone.
+pub struct Init<P> {
+    /// What to do.
+    pub plan: InitPlan,
+    /// What to run.
+    pub payload: P,
+    /// The line to the parent.
+    pub channel: Channel<ToParent, ToInit>,
+    /// Where to wait for `start`.
+    pub gate: Gate,
+    /// For the hooks.
+    pub identity: Identity,
+}
+
+/// What the steps share.
+struct Room {
+    channel: Option<Channel<ToParent, ToInit>>,
+    identity: Identity,
+    root: root::Room,
+    privs: PrivsContext,
+    /// The pid as the runtime sees it.
+    pid: i32,
+}
+
+/// Runs in the cloned process and never returns.
+pub fn run<P: Payload>(init: Init<P>) -> Infallible {
+    let Init {
+        mut plan,
+        mut payload,
+        channel,
+        gate,
+        identity,
+    } = init;
+    let mut privs = PrivsContext::default();
+    privs.env = std::mem::take(&mut plan.env);
+    let mut room = Room {
+        channel: Some(channel),
+        identity,
+        root: root::Room::new(),
+        privs,
+        pid: 0,
+    };
+    if let Err(e) = prepare(&plan, &mut payload, &mut room) {
+        room.report(e);
+        process::exit_now(1)
+    }
+    room.channel = None;
+    let Ok(opened) = gate.wait() else { process::exit_now(1) };
+    let mut opened = Some(opened);
+    let outcome = carry_out(&plan.after_gate, &mut room).and_then(|()| {
+        let env = std::mem::take(&mut room.privs.env);
+        payload.run(env, || hand_over::<P>(&plan, &mut room.privs, &mut opened))
+    });
+    let error = match outcome {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    match opened {
+        // If `start` died, the exit status alone tells.
+        Some(start) => drop(start.fail(error)),
+        None => eprintln!("runw: {error}"),
+    }
+    process::exit_now(1)
+}
+
+/// Everything up to `Created`.
+fn prepare<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Result<()> {
+    sys::signal::reset_all()?;
+    room.pid = own_host_pid()?;
+    carry_out(&plan.steps, room)?;
+    {
+        let _span = trace::span("prepare payload");
+        payload.prepare()?;
+    }
+    if let Some(load) = &plan.notify {
+        room.announce_by_channel()?;
+        load.apply(&mut room.privs).wrap(|| load.name())?;
+        room.privs.announce = None;
+    }
+    room.ask(&ToParent::Created)
+}
+
+/// The last things before the payload: `start` learns that it begins, and the walls go up.
+fn hand_over<P: Payload>(plan: &InitPlan, privs: &mut PrivsContext, opened: &mut Option<Opened>) -> Result<()> {
+    if let Some(start) = opened.as_ref() {
+        start.begin()?;
+        privs.keep.extend(start.descriptors());
+    }
+    plan.last.iter().try_for_each(|step| step.apply(privs))?;
+    if P::SEAL == Seal::Now {
+        // Nothing will be executed that would close it.
+        *opened = None;
+    }
+    Ok(())
+}
+
+fn carry_out(steps: &[Step], room: &mut Room) -> Result<()> {
+    for step in steps {
+        let _span = trace::span(step.name());
+        room.apply(step).wrap(|| step.describe())?;
+    }
+    Ok(())
+}
+
+impl Room {
+    fn apply(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Join(joins) => ns::join_all(joins),
+            Step::MapIds => self.ask(&ToParent::MapIds),
+            Step::BecomeRoot => ns::become_root(),
+            Step::Unshare(flags) => sys::namespace::unshare(*flags),
+            Step::EnterTime(offsets) => ns::enter_new_time(offsets),
+            Step::AwaitCgroup => self.ask(&ToParent::AwaitCgroup),
+            Step::UnshareCgroup => sys::namespace::unshare(crate::config::NamespaceKind::Cgroup.clone_flag()),
+            Step::LoopbackUp => ns::loopback_up(),
+            Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()).call(|| "sethostname"),
+            Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes()).call(|| "setdomainname"),
+            Step::Root(step) => step.apply(&mut self.root),
+            Step::RuntimeHooks => self.ask(&ToParent::Hooks),
+            Step::ContainerHooks { kind, hooks, env } => {
+                let status = if *kind == "startContainer" {
+                    "created"
+                } else {
+                    "creating"
+                };
+                let state = self.identity.state(status, Some(self.pid))?;
+                hooks::run(kind, hooks, &state, env.as_deref())
+            }
+            Step::Priv(step) => step.apply(&mut self.privs),
+            Step::ForbidTracing => process::forbid_tracing(),
+        }
+    }
+
+    /// Sends a request to the parent and waits until it is done.
+    fn ask(&self, request: &ToParent) -> Result<()> {
+        let Some(channel) = &self.channel else {
+            return Err(Error::message("a step behind the gate has no parent to ask"));
+        };
+        channel.send(request)?;
+        match channel.receive()? {
+            Some(ToInit::Go) => Ok(()),
+            // The parent died, or it gave up and is about to kill us: leave without a word.
+            None => process::exit_now(1),
+        }
+    }
+
+    /// The parent, who has to fetch a seccomp descriptor, is told over the channel.
+    fn announce_by_channel(&mut self) -> Result<()> {
+        if let Some(channel) = &self.channel {
+            let channel = channel.duplicate()?;
+            self.privs.announce = Some(Box::new(move |a| channel.send(&ToParent::Seccomp(a))));
+        }
+        Ok(())
+    }
+
+    /// Tells the parent why init gives up.
+    fn report(&self, error: Error) {
+        if let Some(channel) = &self.channel {
+            // If the parent is gone there is nobody left to tell.
+            let _ = channel.send(&ToParent::Failed(error));
+        }
+    }
+}
+
+/// The pid as the runtime sees it: the host's procfs is still mounted right after the clone.
+fn own_host_pid() -> Result<i32> {
+    let link = rustix::fs::readlink("/proc/self", Vec::new()).call(|| "readlink(\"/proc/self\")")?;
+    let text = link
+        .to_str()
+        .map_err(|_| Error::message("/proc/self is not a number"))?;
+    text.parse()
+        .map_err(|_| Error::message(format!("/proc/self is {text:?}, not a number")))
+}

@@ -1,0 +1,204 @@
+//! The parent: clones init, answers its requests, and either sees it created or takes it down again.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::channel::{self, Channel, ToInit, ToParent};
+use super::gate::Gate;
+use super::identity::Identity;
+use super::init::Init;
+use crate::cgroup::Mode;
+use crate::error::{Error, Result};
+use crate::payload::Payload;
+use crate::plan::{ParentPlan, Plan};
+use crate::privs::Announcement;
+use crate::privs::seccomp::{ContainerProcessState, send_listener};
+use crate::sys::process::{self, Child};
+use crate::{hooks, ns, sys, trace};
+
+/// How long init may take from the announcement of its seccomp filter to having loaded it.
+const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A container's init that stands at its gate.
+#[derive(Debug)]
+pub struct Launched {
+    /// Init's pid as the runtime sees it.
+    pub pid: Pid,
+    /// A pidfd for it.
+    pub pidfd: OwnedFd,
+}
+
+/// Carries out `plan` in the state folder `dir`. `born` is called once init's pid is known and saves the record.
+///
+/// # Errors
+/// Whatever failed in parent, stage or init. Then init is dead and reaped; the cgroup and the state folder are the caller's to
+/// remove.
+pub fn launch<P: Payload>(
+    plan: Plan,
+    payload: P,
+    identity: &Identity,
+    dir: BorrowedFd<'_>,
+    born: impl FnOnce(Pid) -> Result<()>,
+) -> Result<Launched> {
+    let Plan { ns, mut parent, init } = plan;
+    let (init_end, channel) = channel::pair::<ToParent, ToInit>()?;
+    let gate = Gate::make(dir)?;
+    let unified = parent.cgroup.mode() == Mode::Unified;
+    let cgroup_fd = if unified { make_cgroup(&mut parent)? } else { None };
+    let init = Init {
+        plan: init,
+        payload,
+        channel: init_end,
+        gate,
+        identity: identity.clone(),
+    };
+    let others = [dir.as_raw_fd(), channel.as_fd().as_raw_fd()];
+    let child = {
+        let _span = trace::span("clone");
+        super::stage::clone_init(ns, init, cgroup_fd.as_ref().map(AsFd::as_fd), &others)?
+    };
+    let child = Guard(Some(child));
+    let cloned_into = cgroup_fd.is_some();
+    drop(cgroup_fd);
+    let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, unified, cloned_into));
+    match served {
+        Ok(()) => child.launched(),
+        Err(e) => Err(e),
+    }
+}
+
+/// Answers init's requests until it is created.
+fn serve(
+    parent: &mut ParentPlan,
+    channel: &Channel<ToInit, ToParent>,
+    child: &Guard,
+    identity: &Identity,
+    unified: bool,
+    cloned_into: bool,
+) -> Result<()> {
+    let mut first = None;
+    if !parent.uid_mappings.is_empty() {
+        // Init can do nothing before it has its maps, so they come before the cgroup.
+        first = Some(next(channel, child)?);
+        if matches!(first, Some(ToParent::MapIds)) {
+            ns::maps::write(child.pid(), &parent.uid_mappings, &parent.gid_mappings)?;
+            channel.send(&ToInit::Go)?;
+            first = None;
+        }
+    }
+    {
+        let _span = trace::span("cgroup");
+        if !unified {
+            make_cgroup(parent)?;
+        }
+        parent.cgroup.join(child.pid(), cloned_into)?;
+        let pid = child.pid().as_raw_nonzero().get();
+        parent.beside.iter().try_for_each(|step| step.apply(pid))?;
+    }
+    loop {
+        let message = match first.take() {
+            Some(message) => message,
+            None => next(channel, child)?,
+        };
+        match message {
+            ToParent::AwaitCgroup => {}
+            ToParent::Hooks => runtime_hooks(parent, identity, child.pid())?,
+            ToParent::Created => return channel.send(&ToInit::Go),
+            ToParent::Failed(error) => return Err(error),
+            ToParent::Seccomp(announcement) => {
+                hand_to_agent(parent, identity, child, announcement)?;
+                continue;
+            }
+            ToParent::MapIds | ToParent::Spawned(_) => {
+                return Err(Error::message(format!("init sent {message:?} out of turn")));
+            }
+        }
+        channel.send(&ToInit::Go)?;
+    }
+}
+
+fn make_cgroup(parent: &mut ParentPlan) -> Result<Option<OwnedFd>> {
+    let fd = parent.cgroup.create(&parent.resources)?;
+    if let Some(owner) = parent.cgroup_owner {
+        parent.cgroup.delegate(owner)?;
+    }
+    Ok(fd)
+}
+
+fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<()> {
+    let _span = trace::span("runtime hooks");
+    let state = identity.state("creating", Some(pid.as_raw_nonzero().get()))?;
+    hooks::run("prestart", &parent.hooks.prestart, &state, None)?;
+    hooks::run("createRuntime", &parent.hooks.create_runtime, &state, None)
+}
+
+/// Fetches the notify descriptor from init, gives it to the agent, and lets init go on.
+fn hand_to_agent(parent: &ParentPlan, identity: &Identity, child: &Guard, announced: Announcement) -> Result<()> {
+    let _span = trace::span("seccomp agent");
+    let Some(listener) = &parent.seccomp_listener else {
+        return Err(Error::config(
+            "linux.seccomp.listenerPath",
+            "is missing, but the profile uses SCMP_ACT_NOTIFY",
+        ));
+    };
+    let pid = child.pid().as_raw_nonzero().get();
+    let fd = sys::seccomp::fetch_listener(child.pidfd()?, announced.fd, AGENT_PATIENCE)?;
+    let state = identity.state("creating", Some(pid))?;
+    let state = serde_json::from_slice(&state).map_err(|e| Error::message(e.to_string()))?;
+    let state = ContainerProcessState::new(&identity.oci_version, pid, listener.metadata.as_deref(), state);
+    send_listener(&listener.path, fd.as_fd(), &state)?;
+    sys::seccomp::release(pid, announced.release)
+}
+
+/// The next message, or how init died.
+fn next(channel: &Channel<ToInit, ToParent>, child: &Guard) -> Result<ToParent> {
+    match channel.receive()? {
+        Some(message) => Ok(message),
+        None => {
+            let ended = child.reap()?;
+            Err(Error::message(format!(
+                "the container's init died while it was set up: {ended}"
+            )))
+        }
+    }
+}
+
+/// A child that is killed and reaped unless it is let go.
+struct Guard(Option<Child>);
+
+impl Guard {
+    fn pid(&self) -> Pid {
+        // The child is taken only by `launched`, which consumes the guard.
+        self.0.as_ref().map_or(Pid::INIT, |c| c.pid)
+    }
+
+    fn pidfd(&self) -> Result<BorrowedFd<'_>> {
+        self.0
+            .as_ref()
+            .map(|c| c.pidfd.as_fd())
+            .ok_or_else(|| Error::message("init is gone"))
+    }
+
+    fn reap(&self) -> Result<process::Ended> {
+        process::wait(self.pidfd()?)
+    }
+
+    fn launched(mut self) -> Result<Launched> {
+        match self.0.take() {
+            Some(Child { pid, pidfd }) => Ok(Launched { pid, pidfd }),
+            None => Err(Error::message("init is gone")),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            // Both fail only if it is dead and reaped already, which is what is wanted.
+            let _ = process::signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
+            let _ = process::wait(child.pidfd.as_fd());
+        }
+    }
+}
