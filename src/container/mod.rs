@@ -1,11 +1,15 @@
 //! Containers: their names, records and states, and the verbs of the lifecycle.
 
+mod create;
+mod delete;
 pub mod id;
+mod kill;
 pub mod list;
 pub mod options;
 pub mod record;
+mod run;
 pub mod signal;
-pub mod state;
+mod start;
 pub mod status;
 pub mod store;
 
@@ -15,3 +19,9 @@ pub use record::{Init, PayloadKind, Record};
 pub use signal::Signal;
 pub use status::Status;
 pub use store::{Folder, Locked, Store};
+
+pub use create::create;
+pub use delete::delete;
+pub use kill::kill;
+pub use run::run;
+pub use start::start;

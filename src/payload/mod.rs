@@ -10,16 +10,9 @@ pub use choose::{Choice, choose};
 pub use native::Native;
 pub use wasm::Wasm;
 
-use crate::error::Result;
+pub use crate::privs::Seal;
 
-/// When the walls around a payload must be complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
-    /// The payload executes a program: close-on-exec descriptors and capability sets become real by execve(2).
-    AtExec,
-    /// The payload goes on in this very process: everything must be real before it runs.
-    Now,
-}
+use crate::error::Result;
 
 /// A kind of container process. The kind is chosen once, before any fork; everything after that is static dispatch.
 pub trait Payload {
@@ -30,7 +23,7 @@ pub trait Payload {
     /// cannot run is found here: no such program, not a module, an import that nobody provides.
     fn prepare(&mut self) -> Result<()>;
 
-    /// Called once the start gate is open; returns only on failure. Calls `hand_over` when nothing of its own can fail any more
-    /// before the program runs: that tells `start` and puts up the last walls.
+    /// Called once the start gate is open; returns only on failure. Calls `hand_over` before the program runs: that tells `start`,
+    /// closes every descriptor that the payload is not to have, and puts up the last walls.
     fn run(self, env: Vec<String>, hand_over: impl FnOnce() -> Result<()>) -> Result<Infallible>;
 }

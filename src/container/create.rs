@@ -1,0 +1,275 @@
+//! `create`: from a bundle to a container whose init stands at its gate.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::cgroup::{self, Cgroup};
+use crate::config::{self, Config, NamespaceKind};
+use crate::error::{Error, Result, Wrap};
+use crate::launch::{self, Identity, Launched};
+use crate::oci::Bundle;
+use crate::payload::{self, Choice, Native, Payload, Wasm};
+use crate::plan::{self, Plan, Wishes};
+use crate::sys::exe;
+use crate::{log, trace, tty};
+
+use super::options::Program;
+use super::record::{Init, PayloadKind};
+use super::{CgroupManager, CreateOptions, Locked, Record, Store, status};
+
+/// A container that has just been created, still locked against `start` and `delete` by others.
+#[derive(Debug)]
+pub(super) struct Created {
+    pub locked: Locked,
+    pub record: Record,
+    pub launched: Launched,
+    /// The terminal's master, when the caller keeps it (`run` in the foreground).
+    pub master: Option<OwnedFd>,
+}
+
+/// Creates the container and leaves it at its gate.
+///
+/// # Errors
+/// What is wrong with the bundle, or which step failed; then nothing of the container is left.
+pub fn create(options: &CreateOptions) -> Result<()> {
+    build(options, true).map(|_| ())
+}
+
+/// What `create` and `run` share. `detached`: nobody stays to serve a terminal.
+pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> {
+    let (bundle, config) = read(options)?;
+    let choice = choose(options, &config)?;
+    let terminal = Terminal::decide(options, &config, detached)?;
+    let store = Store::make(&options.root)?;
+    let locked = store.create(&options.id)?;
+    let attempt = Attempt {
+        options,
+        bundle: &bundle,
+        locked: &locked,
+        choice: &choice,
+    };
+    match attempt.make(config, terminal) {
+        Ok((record, launched, master)) => Ok(Created {
+            locked,
+            record,
+            launched,
+            master,
+        }),
+        Err(e) => {
+            if let Err(left) = super::delete::roll_back(locked) {
+                log::warn(format!("after the failed create: {left}"));
+            }
+            Err(e)
+        }
+    }
+}
+
+fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
+    let bundle = {
+        let _span = trace::span("parse config.json");
+        Bundle::open(&options.bundle, options.config.as_deref())?
+    };
+    let _span = trace::span("check config.json");
+    let config = config::check(&bundle)?;
+    config.warnings.iter().for_each(|w| log::warn(w));
+    Ok((bundle, config))
+}
+
+/// Chooses the payload; a module makes `runw` become its twin, which starts over.
+fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
+    let _span = trace::span("choose payload");
+    let choice = payload::choose(config, options.program == Program::RunwWasm)?;
+    if matches!(choice, Choice::Wasm(_)) && options.program == Program::Runw && payload::wasm::ENGINE.is_none() {
+        let twin = exe::host_path()?.with_file_name("runw-wasm");
+        if !twin.exists() {
+            return Err(Error::unsupported(format!(
+                "the program is a WebAssembly module, but {} is missing: install runw-wasm beside runw",
+                twin.display()
+            )));
+        }
+        match exe::exec_sealed(&twin)? {}
+    }
+    Ok(choice)
+}
+
+/// Where the container's terminal goes.
+enum Terminal {
+    None,
+    /// To the console socket of the caller.
+    Socket(OwnedFd),
+    /// To the caller itself.
+    Kept,
+}
+
+impl Terminal {
+    fn decide(options: &CreateOptions, config: &Config, detached: bool) -> Result<Terminal> {
+        let wanted = config.process.as_ref().is_some_and(|p| p.terminal);
+        match (wanted, &options.console_socket) {
+            (true, Some(path)) if detached => Ok(Terminal::Socket(tty::connect(path)?)),
+            (true, None) if !detached => Ok(Terminal::Kept),
+            (false, None) => Ok(Terminal::None),
+            (true, None) => Err(Error::message(
+                "cannot allocate tty if runw will detach without setting console socket",
+            )),
+            (_, Some(_)) => Err(Error::message(
+                "cannot use console socket if runw will not detach or allocate tty",
+            )),
+        }
+    }
+}
+
+/// One attempt to make a container in its new state folder.
+struct Attempt<'a> {
+    options: &'a CreateOptions,
+    bundle: &'a Bundle,
+    locked: &'a Locked,
+    choice: &'a Choice,
+}
+
+impl Attempt<'_> {
+    fn make(&self, config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
+        match self.choice {
+            Choice::Linux => {
+                let (args, env) = config
+                    .process
+                    .as_ref()
+                    .map(|p| (p.args.clone(), p.env.as_slice()))
+                    .unwrap_or_default();
+                let payload = Native::new(args, env);
+                self.make_with(config, terminal, payload)
+            }
+            Choice::Wasm(path) => {
+                let args = config.process.as_ref().map(|p| p.args.clone()).unwrap_or_default();
+                self.make_with(config, terminal, Wasm::new(path.clone(), args))
+            }
+        }
+    }
+
+    fn make_with<P: Payload>(
+        &self,
+        config: Config,
+        terminal: Terminal,
+        payload: P,
+    ) -> Result<(Record, Launched, Option<OwnedFd>)> {
+        let cgroup = self.locate_cgroup(&config)?;
+        let mut record = self.record(&config, &cgroup)?;
+        // Saved before anything exists that a later delete would have to know.
+        self.locked.save(&record)?;
+        let (console, kept) = match terminal {
+            Terminal::None => (None, None),
+            Terminal::Socket(socket) => (Some(socket), None),
+            Terminal::Kept => {
+                let (ours, theirs) = tty::socket_pair()?;
+                (Some(theirs), Some(ours))
+            }
+        };
+        let plan = self.plan::<P>(&config, cgroup, console)?;
+        let identity = Identity {
+            oci_version: record.oci_version.clone(),
+            id: record.id.to_string(),
+            bundle: record.bundle.clone(),
+            annotations: record.annotations.clone(),
+        };
+        let launched = launch::launch(plan, payload, &identity, self.locked.as_fd(), |pid| {
+            let pid = pid.as_raw_nonzero().get();
+            record.init = Init {
+                pid,
+                start_time: status::start_time(pid).unwrap_or_default(),
+            };
+            self.locked.save(&record)
+        })
+        .wrap(|| "unable to start container process")?;
+        let master = kept.map(tty::receive_master).transpose()?;
+        self.tell(&launched)?;
+        self.locked.commit()?;
+        Ok((record, launched, master))
+    }
+
+    fn locate_cgroup(&self, config: &Config) -> Result<Cgroup> {
+        let manager = match self.options.manager {
+            CgroupManager::Cgroupfs => cgroup::Manager::Cgroupfs,
+            CgroupManager::Systemd => cgroup::Manager::Systemd,
+            CgroupManager::Disabled => return Ok(Cgroup::disabled()),
+        };
+        let rootless = self
+            .options
+            .rootless
+            .unwrap_or_else(|| !rustix::process::geteuid().is_root());
+        let layout = cgroup::layout()?;
+        let cgroup = Cgroup::locate(
+            config.cgroups_path.as_deref(),
+            self.options.id.as_str(),
+            &layout,
+            manager,
+        )?;
+        Ok(cgroup.rootless(rootless))
+    }
+
+    fn plan<P: Payload>(&self, config: &Config, cgroup: Cgroup, console: Option<OwnedFd>) -> Result<Plan> {
+        let _span = trace::span("plan");
+        plan::draw(
+            config,
+            cgroup,
+            Wishes {
+                id: self.options.id.as_str(),
+                no_pivot: self.options.no_pivot,
+                no_new_keyring: self.options.no_new_keyring,
+                preserve_fds: self.options.preserve_fds,
+                seal: P::SEAL,
+                console,
+                seccomp_cache: seccomp_cache(),
+            },
+        )
+    }
+
+    fn record(&self, config: &Config, cgroup: &Cgroup) -> Result<Record> {
+        Ok(Record {
+            id: self.options.id.clone(),
+            oci_version: config.oci_version.clone(),
+            bundle: self.bundle.dir.clone(),
+            rootfs: config.rootfs.clone(),
+            created: crate::clock::now(),
+            annotations: config.annotations.clone(),
+            owner: rustix::process::getuid().as_raw(),
+            init: Init { pid: 0, start_time: 0 },
+            payload: match self.choice {
+                Choice::Linux => PayloadKind::Linux,
+                Choice::Wasm(_) => PayloadKind::Wasm,
+            },
+            cgroup: cgroup.clone(),
+            own_pid_namespace: config.namespaces.is_new(NamespaceKind::Pid),
+            hooks: config.hooks.clone(),
+            intel_rdt: None,
+            intel_rdt_monitoring: None,
+            notify_socket: None,
+        })
+    }
+
+    /// Tells the caller who init is: pid file and pidfd socket.
+    fn tell(&self, launched: &Launched) -> Result<()> {
+        if let Some(path) = &self.options.pidfd_socket {
+            tty::send_fd(path, launched.pidfd.as_fd(), b"pidfd").wrap(|| "send the pidfd (--pidfd-socket)")?;
+        }
+        match &self.options.pid_file {
+            Some(path) => write_pid_file(path, launched.pid.as_raw_nonzero().get()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Decimal digits only, without a newline, put in place by rename: callers wait for the file and read it whole.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    use crate::error::ResultExt;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&draft, pid.to_string()).call(|| format!("write pid file {path:?}"))?;
+    std::fs::rename(&draft, path).call(|| format!("rename pid file to {path:?}"))
+}
+
+/// Compiled seccomp profiles are kept where only the runtime's user can write.
+fn seccomp_cache() -> Option<std::path::PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/run/runw-seccomp".into());
+    }
+    std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("runw-seccomp"))
+}

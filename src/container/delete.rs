@@ -1,0 +1,119 @@
+//! `delete`: removes what a container holds. A failed `create` goes the same road.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
+
+use super::record::Init;
+use super::{Id, Locked, Record, Signal, Status, Store, kill, start, status};
+use crate::error::{Error, Kind, Result, ResultExt, Wrap};
+use crate::sys::process;
+use crate::{hooks, log};
+
+/// How long a killed init may take to die before `delete` gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Deletes a container; with `force` also one that runs, and one that is not there.
+///
+/// # Errors
+/// The container runs (without `force`), does not exist (without `force`), or something of it can't be removed.
+pub fn delete(store: &Store, id: &Id, force: bool) -> Result<()> {
+    let folder = match store.folder(id) {
+        Err(e) if force && matches!(e.kind(), Kind::NotFound { .. }) => return Ok(()),
+        other => other?,
+    };
+    let locked = folder.lock()?;
+    if locked.load()?.is_none() {
+        // The rest of a create that was killed before it had made anything else.
+        locked.remove()?;
+        return if force {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::NotFound { id: id.to_string() }))
+        };
+    }
+    let (record, status) = locked.status()?;
+    match status {
+        Status::Stopped => {}
+        Status::Created | Status::Creating => end(&record)?,
+        _ if force => end(&record)?,
+        other => {
+            return Err(Error::new(Kind::State(format!(
+                "cannot delete container {id} that is not stopped: {other}"
+            ))));
+        }
+    }
+    remove(locked, &record)
+}
+
+/// Takes down what a failed `create` has made. Init is dead already.
+pub(super) fn roll_back(locked: Locked) -> Result<()> {
+    if let Some(saved) = locked.load()? {
+        release(&saved.record)?;
+    }
+    locked.remove()
+}
+
+/// Kills every process of the container and waits until init is gone.
+pub(super) fn end(record: &Record) -> Result<()> {
+    if !record.own_pid_namespace && !record.cgroup.is_none() {
+        record.cgroup.signal_all(Signal::KILL.number())?;
+    }
+    match kill::signal_init(record.init, Signal::KILL) {
+        Ok(()) => {}
+        Err(e) if matches!(e.kind(), Kind::State(_)) || e.errno() == Some(nix::libc::ESRCH) => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    // A frozen process of cgroup v1 dies only once it thaws.
+    if record.cgroup.exists() && record.cgroup.is_frozen()? {
+        record.cgroup.thaw()?;
+    }
+    await_death(record.init)
+}
+
+fn await_death(init: Init) -> Result<()> {
+    let Some(pid) = Pid::from_raw(init.pid) else {
+        return Ok(());
+    };
+    let Ok(pidfd) = process::pidfd_open(pid) else {
+        return Ok(());
+    };
+    if !status::is_alive(init) {
+        return Ok(());
+    }
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    match poll(&mut fds, Some(&timeout)).call(|| "poll(pidfd)")? {
+        0 => Err(Error::message(format!(
+            "container init {} still lives {PATIENCE:?} after SIGKILL",
+            init.pid
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Removes cgroup and state folder, then runs the poststop hooks, whose failure is only a warning (lifecycle step 13).
+pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
+    release(record)?;
+    locked.remove()?;
+    if record.hooks.poststop.is_empty() {
+        return Ok(());
+    }
+    let state = start::identity(record).state("stopped", None)?;
+    if let Err(e) = hooks::run("poststop", &record.hooks.poststop, &state, None) {
+        log::warn(e.to_string());
+    }
+    Ok(())
+}
+
+fn release(record: &Record) -> Result<()> {
+    let cgroup = &record.cgroup;
+    if !record.own_pid_namespace && cgroup.exists() {
+        cgroup.signal_all(Signal::KILL.number())?;
+    }
+    cgroup.delete().wrap(|| "remove the cgroup")
+}

@@ -1,0 +1,56 @@
+//! `run`: create, start, wait, delete.
+
+use std::os::fd::AsFd;
+
+use super::create::{self, Created};
+use super::{CreateOptions, Folder, Record, RunOptions, Store, delete, start};
+use crate::error::{Kind, Result};
+use crate::sys::process;
+use crate::{log, tty};
+
+/// Runs a container and answers its exit code; detached: 0 once it runs.
+///
+/// # Errors
+/// It could not be created or started; then nothing of it is left.
+pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
+    if !how.detach && !how.no_subreaper {
+        process::become_subreaper()?;
+    }
+    let Created {
+        locked,
+        record,
+        launched,
+        master,
+    } = create::build(options, how.detach)?;
+    if let Err(e) = start::open(&locked, &record) {
+        let ended = delete::end(&record).and_then(|()| delete::remove(locked, &record));
+        if let Err(left) = ended {
+            log::warn(format!("after the failed start: {left}"));
+        }
+        return Err(e);
+    }
+    if how.detach {
+        return Ok(0);
+    }
+    // Others may look at the container, signal and even delete it while it runs.
+    drop(locked);
+    let ended = tty::foreground(launched.pidfd.as_fd(), master)?;
+    if !how.keep
+        && let Err(e) = remove(options, &record)
+    {
+        log::warn(format!("remove container {}: {e}", record.id));
+    }
+    Ok(ended.code())
+}
+
+fn remove(options: &CreateOptions, record: &Record) -> Result<()> {
+    let Some(store) = Store::open(&options.root)? else {
+        return Ok(());
+    };
+    match store.folder(&options.id).and_then(Folder::lock) {
+        Ok(locked) => delete::remove(locked, record),
+        // Somebody else has deleted it already.
+        Err(e) if matches!(e.kind(), Kind::NotFound { .. }) => Ok(()),
+        Err(e) => Err(e),
+    }
+}

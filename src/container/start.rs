@@ -1,0 +1,54 @@
+//! `start`: opens the gate of a created container.
+
+use std::os::fd::AsFd;
+
+use super::{Id, Locked, Record, Status, Store, delete};
+use crate::error::{Error, Kind, Result, Wrap};
+use crate::launch::{Identity, gate};
+use crate::{hooks, log, trace};
+
+/// Starts the program of a created container.
+///
+/// # Errors
+/// The container is not in the created state, or its program could not be started; then it is stopped.
+pub fn start(store: &Store, id: &Id) -> Result<()> {
+    let locked = store.folder(id)?.lock()?;
+    let (record, status) = locked.status()?;
+    match status {
+        Status::Created => open(&locked, &record),
+        Status::Stopped => Err(state("cannot start a container that has stopped")),
+        Status::Running => Err(state("cannot start an already running container")),
+        other => Err(state(&format!("cannot start a container in the {other} state"))),
+    }
+}
+
+fn state(text: &str) -> Error {
+    Error::new(Kind::State(text.to_owned()))
+}
+
+/// Opens the gate and runs the poststart hooks; their failure ends the container (runtime-spec, lifecycle step 9).
+pub(super) fn open(locked: &Locked, record: &Record) -> Result<()> {
+    {
+        let _span = trace::span("open gate");
+        gate::open(locked.as_fd()).wrap(|| "unable to start container process")?;
+    }
+    if record.hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    let _span = trace::span("poststart hooks");
+    let state = identity(record).state("running", Some(record.init.pid))?;
+    hooks::run("poststart", &record.hooks.poststart, &state, None).inspect_err(|_| {
+        if let Err(e) = delete::end(record) {
+            log::warn(format!("after the failed poststart hook: {e}"));
+        }
+    })
+}
+
+pub(super) fn identity(record: &Record) -> Identity {
+    Identity {
+        oci_version: record.oci_version.clone(),
+        id: record.id.to_string(),
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    }
+}
