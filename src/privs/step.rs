@@ -14,8 +14,8 @@ use crate::sys::cred::{self, CapSets};
 use crate::sys::sched::{self, SchedAttr};
 use crate::sys::seccomp as sys_seccomp;
 
-/// How long the agent of `SCMP_ACT_NOTIFY` may take to get its descriptor.
-const LISTENER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the other side may take to hand the descriptor to the agent of `SCMP_ACT_NOTIFY`.
+const LISTENER_LIMIT: Duration = Duration::from_secs(10);
 
 /// One thing that init does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +99,10 @@ pub enum PrivStep {
     Seccomp(Program),
 }
 
-/// What init tells the process that hands the seccomp descriptor to the agent; see [`sys_seccomp::fetch_listener`] and
-/// [`sys_seccomp::release`].
+/// What init tells the process that hands the seccomp descriptor to the agent.
+///
+/// That process calls [`sys_seccomp::fetch_listener`], [`super::seccomp::send_listener`] and [`sys_seccomp::release`]; if one
+/// of them fails it has to kill init, which cannot even exit by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Announcement {
     /// The number that the descriptor is going to have in init.
@@ -225,10 +227,10 @@ fn load_seccomp(program: &Program, ctx: &mut PrivsContext) -> Result<()> {
     })?;
     let listener = sys_seccomp::load(program.flags, &program.instructions)?;
     let number = listener.as_ref().map(AsRawFd::as_raw_fd);
-    // The other side takes the descriptor while this one spins; closing it, like any other call, might wait for the agent,
-    // which is ready only then.
+    // The other side takes the descriptor while this one spins. Until then any call, even exit or close, might wait for an
+    // agent for ever, so that there is but one way to fail.
     if number != Some(fd) || !release.wait(LISTENER_LIMIT) {
-        return Err(Error::message("the seccomp agent did not get its descriptor"));
+        sys_seccomp::die_without_a_call();
     }
     std::mem::forget(listener);
     Ok(())

@@ -160,6 +160,27 @@ pub fn release(pid: i32, address: u64) -> Result<()> {
     }
 }
 
+/// Ends the process by an illegal instruction: a system call might be denied, or wait for ever.
+pub fn die_without_a_call() -> ! {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction raises SIGILL and nothing else.
+    unsafe {
+        std::arch::asm!("ud2", options(noreturn, nomem, nostack))
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the instruction raises SIGILL and nothing else.
+    unsafe {
+        std::arch::asm!("udf #0", options(noreturn, nomem, nostack))
+    }
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: the instruction raises SIGILL and nothing else.
+    unsafe {
+        std::arch::asm!("unimp", options(noreturn, nomem, nostack))
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+    std::process::abort()
+}
+
 /// Takes descriptor `number` of the process behind `pidfd` as soon as it is a seccomp notification descriptor
 /// (pidfd_getfd(2)).
 ///
