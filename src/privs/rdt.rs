@@ -1,1 +1,401 @@
-//! `linux.intelRdt`.
+//! `linux.intelRdt`: the container's group in the resctrl file system (Linux, Documentation/filesystems/resctrl.rst).
+//!
+//! A class of service is a folder with the files `schemata` (what its tasks may use) and `tasks`; monitoring has a folder
+//! below it. Only a folder that was made for this container, under its own id, is ever removed.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::IntelRdt;
+use crate::error::{Error, Result, ResultExt};
+
+/// Where the resctrl file system usually is.
+const USUAL_PLACE: &str = "/sys/fs/resctrl";
+const RDTGROUP_SUPER_MAGIC: i64 = 0x0765_5821;
+
+/// Names in the root folder that are no groups.
+const RESERVED: [&str; 6] = ["info", "mon_groups", "mon_data", "schemata", "tasks", "cpus"];
+
+/// A mounted resctrl file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resctrl {
+    root: PathBuf,
+}
+
+/// What a container has in resctrl; kept with its state, so that `delete` knows what to remove.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Group {
+    /// The folder of the class of service that the container is in.
+    pub folder: PathBuf,
+    /// Folders made for this container alone, in the order of their removal.
+    pub made: Vec<PathBuf>,
+}
+
+impl Resctrl {
+    /// Finds the mounted resctrl file system.
+    ///
+    /// # Errors
+    /// `linux.intelRdt`: there is none.
+    pub fn find() -> Result<Resctrl> {
+        if rustix::fs::statfs(USUAL_PLACE).is_ok_and(|s| s.f_type == RDTGROUP_SUPER_MAGIC) {
+            return Ok(Resctrl {
+                root: PathBuf::from(USUAL_PLACE),
+            });
+        }
+        let mounts = procfs::process::Process::myself().and_then(|p| p.mountinfo()).ok();
+        let elsewhere = mounts
+            .into_iter()
+            .flatten()
+            .find(|m| m.fs_type == "resctrl")
+            .map(|m| m.mount_point);
+        let problem =
+            "no resctrl file system is mounted; mount -t resctrl resctrl /sys/fs/resctrl (needs a CPU with RDT)";
+        elsewhere
+            .map(|root| Resctrl { root })
+            .ok_or_else(|| Error::config("linux.intelRdt", problem))
+    }
+
+    /// The resources whose allocation this machine controls (`L3`, `MB`, …): folders of `info` with a number of classes.
+    pub fn resources(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("info")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter(|e| e.path().join("num_closids").exists())
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether groups can be monitored.
+    pub fn monitors(&self) -> bool {
+        self.root.join("mon_groups").is_dir()
+    }
+
+    /// Puts process `pid` into the class that `rdt` asks for, made and filled in if need be.
+    ///
+    /// # Errors
+    /// `linux.intelRdt…`: a class that should be there and is not, or is there with other values; a resource that this
+    /// machine does not control; what the kernel has to say about a schema (`last_cmd_status`). Nothing is left behind then.
+    pub fn join(&self, rdt: &IntelRdt, id: &str, pid: i32) -> Result<Group> {
+        let name = rdt.clos_id.as_deref().unwrap_or(id);
+        if RESERVED.contains(&name) || name.is_empty() {
+            return Err(Error::config(
+                "linux.intelRdt.closID",
+                format!("{name:?} is a name that resctrl itself uses"),
+            ));
+        }
+        self.check_resources(&rdt.schemata)?;
+        let mut group = Group {
+            folder: self.root.join(name.trim_start_matches('/')),
+            made: Vec::new(),
+        };
+        let joined = self.enter(rdt, id, pid, &mut group);
+        if joined.is_err() {
+            // The error that led here says more than one of the removal would.
+            let _ = group.remove();
+        }
+        joined.map(|()| group)
+    }
+
+    fn enter(&self, rdt: &IntelRdt, id: &str, pid: i32, group: &mut Group) -> Result<()> {
+        let there = group.folder.is_dir();
+        match (&rdt.clos_id, there) {
+            (Some(clos), false) if rdt.schemata.is_empty() => {
+                let problem = format!("class {clos:?} does not exist; make it, or give schemata for it");
+                return Err(Error::config("linux.intelRdt.closID", problem));
+            }
+            (Some(_), true) => self.compare(&group.folder, &rdt.schemata)?,
+            (None, true) => self.write(&group.folder.join("schemata"), &lines(&rdt.schemata))?,
+            (clos, false) => {
+                self.make(&group.folder)?;
+                if clos.is_none() {
+                    group.made.push(group.folder.clone());
+                }
+                if let Err(e) = self.write(&group.folder.join("schemata"), &lines(&rdt.schemata)) {
+                    if clos.is_some() {
+                        let _ = fs::remove_dir(&group.folder);
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        self.write(&group.folder.join("tasks"), &pid.to_string())?;
+        if rdt.enable_monitoring {
+            let monitor = group.folder.join("mon_groups").join(id);
+            self.make(&monitor)?;
+            group.made.insert(0, monitor.clone());
+            self.write(&monitor.join("tasks"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn check_resources(&self, schemata: &[String]) -> Result<()> {
+        let known = self.resources();
+        let missing = schemata
+            .iter()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(resource, _)| resource.trim());
+        match missing.into_iter().find(|r| !known.iter().any(|k| k == r)) {
+            None => Ok(()),
+            Some(resource) => {
+                let problem = format!("this machine does not control {resource}, only: {}", known.join(", "));
+                Err(Error::config("linux.intelRdt", problem))
+            }
+        }
+    }
+
+    /// A class that is there already must have the values asked for (config-linux.md).
+    fn compare(&self, folder: &Path, schemata: &[String]) -> Result<()> {
+        if schemata.is_empty() {
+            return Ok(());
+        }
+        let file = folder.join("schemata");
+        let current = fs::read_to_string(&file).call(|| format!("read({})", file.display()))?;
+        let step = fs::read_to_string(self.root.join("info/MB/bandwidth_gran")).ok();
+        let step = step.and_then(|s| s.trim().parse().ok()).unwrap_or(1);
+        match schemata.iter().find(|line| !is_in_force(line, &current, step)) {
+            None => Ok(()),
+            Some(line) => {
+                let name = folder.file_name().unwrap_or_default().display();
+                let problem = format!("class {name:?} exists with other values than {line:?}; use another closID");
+                Err(Error::config("linux.intelRdt", problem))
+            }
+        }
+    }
+
+    fn make(&self, folder: &Path) -> Result<()> {
+        match fs::create_dir(folder) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                let error = Error::sys(format!("mkdir({})", folder.display()), e);
+                Err(self.explain(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, file: &Path, text: &str) -> Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        fs::write(file, text)
+            .call(|| format!("write({}, {text:?})", file.display()))
+            .map_err(|e| self.explain(e))
+    }
+
+    /// Adds what the kernel says about the last operation.
+    fn explain(&self, error: Error) -> Error {
+        let status = fs::read_to_string(self.root.join("info/last_cmd_status")).unwrap_or_default();
+        match status.trim() {
+            "" | "ok" => error.wrap("apply linux.intelRdt"),
+            status => error.wrap(format!("apply linux.intelRdt ({status})")),
+        }
+    }
+}
+
+impl Group {
+    /// Puts one more process of the container, started by `exec`, into its groups.
+    pub fn add(&self, pid: i32) -> Result<()> {
+        let monitors = self.made.iter().filter(|f| **f != self.folder);
+        for file in std::iter::once(&self.folder).chain(monitors).map(|f| f.join("tasks")) {
+            fs::write(&file, pid.to_string()).call(|| format!("write({}, {pid})", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the folders made for the container; one that is gone already is no error.
+    pub fn remove(&self) -> Result<()> {
+        for folder in &self.made {
+            match fs::remove_dir(folder) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(Error::sys(format!("rmdir({})", folder.display()), e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lines(schemata: &[String]) -> String {
+    schemata.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Whether `wanted` (`L3:0=7f0;1=1f`) holds in the text of a `schemata` file. Domains that `wanted` does not name may have
+/// any value. The kernel rounds bandwidth up to a multiple of `step`.
+fn is_in_force(wanted: &str, current: &str, step: u64) -> bool {
+    let Some((resource, wanted)) = wanted.split_once(':') else {
+        return false;
+    };
+    let resource = resource.trim();
+    let Some((_, current)) = current
+        .lines()
+        .filter_map(|l| l.split_once(':'))
+        .find(|(r, _)| r.trim() == resource)
+    else {
+        return false;
+    };
+    let bandwidth = resource.ends_with("MB") || resource == "SMBA";
+    let parse = |text: &str| -> Option<Vec<(u64, u64)>> {
+        text.split(';')
+            .map(|pair| {
+                let (domain, value) = pair.split_once('=')?;
+                let value = u64::from_str_radix(value.trim(), if bandwidth { 10 } else { 16 });
+                Some((domain.trim().parse().ok()?, value.ok()?))
+            })
+            .collect()
+    };
+    let (Some(wanted), Some(current)) = (parse(wanted), parse(current)) else {
+        return false;
+    };
+    wanted.iter().all(|(domain, value)| {
+        let now = current.iter().find(|(d, _)| d == domain).map(|(_, v)| *v);
+        now.is_some_and(|now| now == *value || bandwidth && (*value..*value + step).contains(&now))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that looks like resctrl; unlike the real one it does not fill new groups with files.
+    struct Fake(Resctrl);
+
+    impl Fake {
+        fn new(test: &str) -> Fake {
+            let root = std::env::temp_dir().join(format!("runw-rdt-{test}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            for resource in ["L3", "MB"] {
+                fs::create_dir_all(root.join("info").join(resource)).unwrap();
+                fs::write(root.join("info").join(resource).join("num_closids"), "8").unwrap();
+            }
+            fs::create_dir_all(root.join("info/L3_MON")).unwrap();
+            fs::write(root.join("info/MB/bandwidth_gran"), "10\n").unwrap();
+            fs::write(root.join("info/last_cmd_status"), "ok\n").unwrap();
+            fs::create_dir(root.join("mon_groups")).unwrap();
+            Fake(Resctrl { root })
+        }
+
+        fn read(&self, file: &str) -> String {
+            fs::read_to_string(self.0.root.join(file)).unwrap()
+        }
+
+        fn class(&self, name: &str, schemata: &str) {
+            fs::create_dir_all(self.0.root.join(name).join("mon_groups")).unwrap();
+            fs::write(self.0.root.join(name).join("schemata"), schemata).unwrap();
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0.root);
+        }
+    }
+
+    fn rdt(clos: Option<&str>, schemata: &[&str]) -> IntelRdt {
+        IntelRdt {
+            clos_id: clos.map(str::to_owned),
+            schemata: schemata.iter().map(|s| (*s).to_owned()).collect(),
+            enable_monitoring: false,
+        }
+    }
+
+    #[test]
+    fn a_group_of_the_containers_own_is_made_and_marked_for_removal() {
+        let fake = Fake::new("own");
+        let group = fake.0.join(&rdt(None, &["L3:0=f", "MB:0=20"]), "c", 42).unwrap();
+        assert_eq!(fake.read("c/schemata"), "L3:0=f\nMB:0=20\n");
+        assert_eq!(fake.read("c/tasks"), "42");
+        assert_eq!(group.made, [fake.0.root.join("c")]);
+    }
+
+    #[test]
+    fn a_named_class_stays() {
+        let fake = Fake::new("named");
+        let group = fake.0.join(&rdt(Some("gold"), &["L3:0=f"]), "c", 42).unwrap();
+        assert_eq!(fake.read("gold/schemata"), "L3:0=f\n");
+        assert!(group.made.is_empty());
+        fake.class("ready", "L3:0=ff\n");
+        fake.0.join(&rdt(Some("ready"), &[]), "c", 7).unwrap();
+        assert_eq!(fake.read("ready/schemata"), "L3:0=ff\n");
+        let e = fake.0.join(&rdt(Some("absent"), &[]), "c", 7).unwrap_err().to_string();
+        assert!(
+            e.contains("linux.intelRdt.closID") && e.contains("does not exist"),
+            "{e}"
+        );
+    }
+
+    #[test]
+    fn the_root_class_is_the_root_folder() {
+        let fake = Fake::new("root");
+        let group = fake.0.join(&rdt(Some("/"), &[]), "c", 42).unwrap();
+        assert_eq!(fake.read("tasks"), "42");
+        assert!(group.made.is_empty());
+    }
+
+    #[test]
+    fn monitoring_has_a_group_that_goes_with_the_container() {
+        let fake = Fake::new("mon");
+        fake.class("gold", "");
+        let group = fake
+            .0
+            .join(
+                &IntelRdt {
+                    enable_monitoring: true,
+                    ..rdt(Some("gold"), &[])
+                },
+                "c",
+                42,
+            )
+            .unwrap();
+        let monitor = fake.0.root.join("gold/mon_groups/c");
+        assert_eq!(fs::read_to_string(monitor.join("tasks")).unwrap(), "42");
+        group.add(43).unwrap();
+        assert_eq!(fake.read("gold/tasks"), "43");
+        assert_eq!(fs::read_to_string(monitor.join("tasks")).unwrap(), "43");
+        // The real file system has the files of a group go with its folder.
+        fs::remove_file(monitor.join("tasks")).unwrap();
+        group.remove().unwrap();
+        assert!(!monitor.exists() && fake.0.root.join("gold").exists());
+        group.remove().unwrap();
+    }
+
+    #[test]
+    fn an_existing_class_with_other_values_is_refused() {
+        let fake = Fake::new("other");
+        fake.class("gold", "    L3:0=0ff;1=fff\n    MB:0=  30;1= 100\n");
+        fake.0.join(&rdt(Some("gold"), &["L3:0=ff"]), "c", 1).unwrap();
+        let e = fake
+            .0
+            .join(&rdt(Some("gold"), &["L3:0=f0"]), "c", 1)
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("other values"), "{e}");
+    }
+
+    #[test]
+    fn resources_the_machine_lacks_and_reserved_names_are_refused() {
+        let fake = Fake::new("lacks");
+        let e = fake.0.join(&rdt(None, &["L2:0=f"]), "c", 1).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "config.json: linux.intelRdt: this machine does not control L2, only: L3, MB"
+        );
+        assert!(fake.0.join(&rdt(None, &[]), "info", 1).is_err());
+        assert!(!fake.0.root.join("c").exists());
+    }
+
+    #[test]
+    fn values_are_compared_as_numbers() {
+        let current = "L3:0=00ff;1=fff\n    MB:0=  30;1= 100\n";
+        assert!(is_in_force("L3:1=FFF;0=ff", current, 10));
+        assert!(!is_in_force("L3:2=ff", current, 10));
+        assert!(is_in_force("MB:0=21", current, 10));
+        assert!(!is_in_force("MB:0=20", current, 10));
+        assert!(!is_in_force("MB:0=31", current, 10));
+        assert!(!is_in_force("L2:0=ff", current, 10));
+        assert!(!is_in_force("rubbish", current, 10));
+    }
+}
