@@ -1,17 +1,81 @@
 //! The command line: clap arguments become options, a verb is carried out, its answer is printed.
+//!
+//! Each command is one short file: what may be typed (a clap struct), and a [`Verb`] that turns it into options, calls the
+//! library and prints. [`command`] ties them together, [`global`] holds the flags before the subcommand.
 
+mod command;
+mod complete;
+mod global;
+mod list;
+mod man;
+mod pick;
+mod state;
+mod version;
+mod words;
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Which of the two binaries is running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
-    /// `runw`
-    Runw,
-    /// `runw-wasm`
-    RunwWasm,
+pub use crate::container::Program;
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::{log, trace};
+use command::{Entry, Parsed};
+use global::Global;
+
+/// A command: the arguments that may be typed, and what it does with them.
+trait Verb: clap::Args {
+    /// Carries the command out; answers the exit code.
+    fn run(self, global: &Global) -> Result<u8>;
 }
 
+/// The exit code of a command that failed (runc's; clap's own would be 2).
+const FAILED: u8 = 1;
+
 /// The entry of both binaries.
-pub fn main(_program: Program) -> ExitCode {
-    ExitCode::from(1)
+pub fn main(program: Program) -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let result = match command::parse(program, words) {
+        Ok(Parsed::Verb { global, entry, matches }) => carry_out(&global, entry, &matches),
+        Ok(Parsed::Text(text)) => print(&text).map(|()| 0),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(code) => {
+            log::flush();
+            ExitCode::from(code)
+        }
+        Err(error) => {
+            log::error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn carry_out(global: &Global, entry: &Entry, matches: &clap::ArgMatches) -> Result<u8> {
+    global.open_log()?;
+    global.open_trace(entry.name)?;
+    let _whole = trace::span(entry.name);
+    (entry.run)(matches, global)
+}
+
+/// Writes to stdout. That nobody reads it any more is no failure.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).call(|| "write(stdout)"),
+        _ => Ok(()),
+    }
+}
+
+/// The value of a path option: absolute from the caller's working directory; an empty one counts as none.
+fn absolute(path: Option<OsString>) -> Result<Option<PathBuf>> {
+    path.filter(|p| !p.is_empty())
+        .map(|p| std::path::absolute(&p).call(|| format!("resolve {p:?}")))
+        .transpose()
+}
+
+fn usage(text: impl Into<String>) -> Error {
+    Error::new(Kind::Usage(text.into()))
 }

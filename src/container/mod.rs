@@ -10,6 +10,7 @@ pub mod record;
 mod run;
 pub mod signal;
 mod start;
+pub mod state;
 pub mod status;
 pub mod store;
 

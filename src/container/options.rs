@@ -13,6 +13,16 @@ pub enum Program {
     RunwWasm,
 }
 
+impl Program {
+    /// The name it goes by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Runw => "runw",
+            Program::RunwWasm => "runw-wasm",
+        }
+    }
+}
+
 /// Who makes the container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CgroupManager {

@@ -50,11 +50,11 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// The user id that `create` ran under.
     pub owner: u32,
-    /// The container's first process.
+    /// The container's first process; pid 0 until there is one.
     pub init: Init,
     /// Native or WebAssembly.
     pub payload: PayloadKind,
-    /// The container's cgroups, as the cgroup layer wants them back.
+    /// The container's cgroups.
     pub cgroup: Cgroup,
     /// The container has a pid namespace of its own: the death of init ends all its processes.
     pub own_pid_namespace: bool,

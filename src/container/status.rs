@@ -45,7 +45,7 @@ impl fmt::Display for Status {
 pub struct Probe {
     /// Init is there: same pid, same start time, not a zombie.
     pub alive: bool,
-    /// `create` has not completed the record.
+    /// `create` has begun and is not done.
     pub creating: bool,
     /// Init holds the start gate.
     pub gate: bool,
@@ -56,8 +56,8 @@ pub struct Probe {
 /// The status that follows from the facts.
 pub fn observe(probe: &Probe) -> Status {
     match *probe {
-        Probe { alive: false, .. } => Status::Stopped,
         Probe { creating: true, .. } => Status::Creating,
+        Probe { alive: false, .. } => Status::Stopped,
         Probe { frozen: true, .. } => Status::Paused,
         Probe { gate: true, .. } => Status::Created,
         _ => Status::Running,
@@ -102,7 +102,7 @@ mod tests {
     fn every_combination_has_one_answer() {
         for (gate, frozen) in [(false, false), (false, true), (true, false), (true, true)] {
             assert_eq!(status(false, false, gate, frozen), Status::Stopped);
-            assert_eq!(status(false, true, gate, frozen), Status::Stopped);
+            assert_eq!(status(false, true, gate, frozen), Status::Creating);
             assert_eq!(status(true, true, gate, frozen), Status::Creating);
         }
         assert_eq!(status(true, false, true, false), Status::Created);

@@ -211,15 +211,26 @@ impl Folder {
     /// # Errors
     /// [`Kind::NotFound`] if there is no record.
     pub fn status(&self) -> Result<(Record, Status)> {
+        self.look(|folder| folder.is_locked())
+    }
+
+    /// `creator` tells whether the `create` that made the folder is still at work.
+    fn look(&self, creator: impl Fn(&Self) -> bool) -> Result<(Record, Status)> {
         let Saved { record, creating } = self.load()?.ok_or_else(|| not_found(&self.id))?;
         let alive = is_alive(record.init);
         let status = observe(&Probe {
             alive,
-            creating,
+            creating: creating && (alive || creator(self)),
             gate: alive && gate::is_held(self.as_fd()),
-            frozen: false,
+            frozen: alive && record.cgroup.is_frozen().unwrap_or(false),
         });
         Ok((record, status))
+    }
+
+    /// Whether somebody is changing the container.
+    fn is_locked(&self) -> bool {
+        let again = rustix::fs::openat(&self.dir, ".", DIRECTORY, Mode::empty());
+        again.is_ok_and(|dir| rustix::fs::flock(dir, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
     }
 }
 
@@ -252,6 +263,14 @@ impl Locked {
         let mut file = std::fs::File::from(file);
         std::io::Write::write_all(&mut file, &text).call(|| format!("write {:?}", self.path.join(DRAFT)))?;
         self.rename(DRAFT, CREATING)
+    }
+
+    /// The record and what the container is now. Nobody else is changing it, so a `create` that is not done never will be.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] if there is no record.
+    pub fn status(&self) -> Result<(Record, Status)> {
+        self.look(|_| false)
     }
 
     /// `create` is complete: from now on the container is created, or later.
@@ -364,6 +383,21 @@ mod tests {
         assert!(other.is_err());
         held.unlock();
         assert!(store.folder(&id("a")).unwrap().try_lock().unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_create_under_way_is_told_from_one_that_was_killed() {
+        let root = Root::new("killed");
+        let store = Store::make(&root.0).unwrap();
+        let held = store.create(&id("a")).unwrap();
+        let mut record = sample("a");
+        record.init.pid = 0;
+        held.save(&record).unwrap();
+        let status = || store.folder(&id("a")).unwrap().status().unwrap().1;
+        assert_eq!(status(), Status::Creating);
+        assert_eq!(held.status().unwrap().1, Status::Stopped);
+        held.unlock();
+        assert_eq!(status(), Status::Stopped);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Box as ConsoleSize, PosixRlimit, PosixRlimitType, Process as SpecProcess};
 
@@ -31,14 +32,6 @@ pub fn process(given: &SpecProcess, at: &str, ids: IdMaps<'_>, warnings: &mut Ve
     for (i, gid) in additional_gids.iter().enumerate() {
         mapped(*gid, ids.gids, "group", || format!("{at}.user.additionalGids[{i}]"))?;
     }
-    let cwd = given.cwd();
-    no_nul(cwd.as_os_str().as_bytes(), || format!("{at}.cwd"))?;
-    if !cwd.is_absolute() {
-        return Err(Error::config(
-            format!("{at}.cwd"),
-            format!("{cwd:?} is not absolute, it must begin with /"),
-        ));
-    }
     let capabilities = capabilities::sets(given.capabilities().as_ref());
     if capabilities.effective & !capabilities.permitted != 0 {
         warnings.push(format!(
@@ -50,7 +43,7 @@ pub fn process(given: &SpecProcess, at: &str, ids: IdMaps<'_>, warnings: &mut Ve
     Ok(Process {
         args: args(given.args().as_deref(), at)?,
         env: env(given.env().as_deref().unwrap_or_default(), at)?,
-        cwd: cwd.clone(),
+        cwd: cwd(given.cwd(), at)?,
         terminal,
         console_size: console_size.map(|size| window(size, at)).transpose()?,
         uid: user.uid(),
@@ -83,6 +76,17 @@ pub fn process(given: &SpecProcess, at: &str, ids: IdMaps<'_>, warnings: &mut Ve
         personality: None,
         memory_policy: None,
     })
+}
+
+fn cwd(given: &Path, at: &str) -> Result<PathBuf> {
+    no_nul(given.as_os_str().as_bytes(), || format!("{at}.cwd"))?;
+    if given.is_absolute() {
+        return Ok(given.to_owned());
+    }
+    Err(Error::config(
+        format!("{at}.cwd"),
+        format!("{given:?} is not absolute, it must begin with /"),
+    ))
 }
 
 fn mapped(id: u32, mappings: &[IdMapping], what: &str, at: impl Fn() -> String) -> Result<()> {

@@ -1,0 +1,214 @@
+//! From words to a command.
+//!
+//! Parsing is part of every start, so it is done in two steps: the flags in front, then the arguments of the one command that
+//! was named. The parser of all commands together is only built to show help, completions and manual pages. Besides, errors
+//! in the second step reach the log that the first one named.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::global::{Global, GlobalArgs};
+use super::{Program, Result, Verb, usage, words};
+use super::{complete, list, man, state};
+
+/// One subcommand.
+pub struct Entry {
+    /// The word that calls it.
+    pub name: &'static str,
+    /// What it does, in half a line.
+    about: &'static str,
+    hidden: bool,
+    augment: fn(Command) -> Command,
+    /// Reads its arguments and carries it out.
+    pub run: fn(&ArgMatches, &Global) -> Result<u8>,
+}
+
+const fn entry<V: Verb>(name: &'static str, about: &'static str) -> Entry {
+    Entry {
+        name,
+        about,
+        hidden: false,
+        augment: V::augment_args,
+        run: |matches, global| V::from_arg_matches(matches).map_err(|e| complaint(&e))?.run(global),
+    }
+}
+
+const fn hidden<V: Verb>(name: &'static str, about: &'static str) -> Entry {
+    Entry {
+        hidden: true,
+        ..entry::<V>(name, about)
+    }
+}
+
+/// All subcommands, in the order of a container's life.
+const ENTRIES: &[Entry] = &[
+    entry::<state::State>("state", "Print the state of a container as JSON"),
+    entry::<list::List>("list", "List containers"),
+    hidden::<complete::Complete>("completion", "Print completions for a shell"),
+    hidden::<man::Man>("man", "Write manual pages into a folder"),
+];
+
+/// What the words ask for.
+pub enum Parsed {
+    /// To carry a command out.
+    Verb {
+        /// The flags in front.
+        global: Global,
+        /// The command.
+        entry: &'static Entry,
+        /// Its arguments.
+        matches: ArgMatches,
+    },
+    /// To print a text, such as help.
+    Text(String),
+}
+
+/// Parses a command line, program name included.
+///
+/// # Errors
+/// It makes no sense; the error is one line. If the flags in front make sense, the log they name is open by then.
+pub fn parse(program: Program, words: Vec<OsString>) -> Result<Parsed> {
+    let name = program.name();
+    let front = base(name).allow_external_subcommands(true);
+    let matches = match words::parse(front, words.clone()) {
+        Ok(matches) => matches,
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Text(help(name))),
+        Err(e) => return Err(complaint(&e)),
+    };
+    let args = GlobalArgs::from_arg_matches(&matches).map_err(|e| complaint(&e))?;
+    if args.version {
+        return Ok(Parsed::Text(super::version::text(name)));
+    }
+    let global = Global::new(args, program)?;
+    let Some((verb, rest)) = matches.subcommand() else {
+        return Err(usage(format!("no command given; see {name} --help")));
+    };
+    let Some(entry) = ENTRIES.iter().find(|entry| entry.name == verb) else {
+        return other(name, verb, words);
+    };
+    let rest = rest.get_many::<OsString>("").into_iter().flatten().cloned();
+    let words = std::iter::once(verb.into()).chain(rest).collect();
+    match words::parse(entry.command(name), words) {
+        Ok(matches) => Ok(Parsed::Verb { global, entry, matches }),
+        Err(e) if !e.use_stderr() => Ok(Parsed::Text(e.render().to_string())),
+        Err(e) => {
+            global.open_log()?;
+            Err(complaint(&e))
+        }
+    }
+}
+
+/// A word that is no command: `help`, or a mistake.
+fn other(name: &'static str, verb: &str, words: Vec<OsString>) -> Result<Parsed> {
+    if verb != "help" {
+        return Err(usage(format!("{verb:?} is not a command; see {name} --help")));
+    }
+    match all(name).try_get_matches_from(words) {
+        Err(e) if !e.use_stderr() => Ok(Parsed::Text(e.render().to_string())),
+        Err(e) => Err(complaint(&e)),
+        Ok(_) => Ok(Parsed::Text(help(name))),
+    }
+}
+
+impl Entry {
+    fn command(&self, program: &str) -> Command {
+        let command = Command::new(self.name)
+            .bin_name(format!("{program} {}", self.name))
+            .hide(self.hidden)
+            .args_override_self(true);
+        // The structs' own doc comments are meant for readers of the source.
+        (self.augment)(command).about(self.about)
+    }
+}
+
+fn base(name: &'static str) -> Command {
+    GlobalArgs::augment_args(Command::new(name).args_override_self(true))
+        .about("An OCI container runtime for native and WebAssembly containers")
+}
+
+/// The parser of all commands together.
+pub fn all(name: &'static str) -> Command {
+    base(name)
+        .subcommand_required(true)
+        .subcommands(ENTRIES.iter().map(|entry| entry.command(name)))
+}
+
+fn help(name: &'static str) -> String {
+    all(name).render_help().to_string()
+}
+
+/// A complaint of clap as one line: what is wrong, without the usage that follows it.
+fn complaint(error: &clap::Error) -> crate::Error {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut line = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    if let Some(rest) = line.strip_prefix("error: ") {
+        line = rest.to_owned();
+    }
+    usage(format!("{line}; see --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        std::iter::once("runw")
+            .chain(text.split_whitespace())
+            .map(OsString::from)
+            .collect()
+    }
+
+    fn verb(text: &str) -> &'static str {
+        match parse(Program::Runw, words(text)) {
+            Ok(Parsed::Verb { entry, .. }) => entry.name,
+            Ok(Parsed::Text(text)) => panic!("{text}"),
+            Err(e) => panic!("{text}: {e}"),
+        }
+    }
+
+    fn refusal(text: &str) -> String {
+        match parse(Program::Runw, words(text)) {
+            Err(e) => e.to_string(),
+            Ok(_) => panic!("{text} was accepted"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_commands() {
+        all("runw").debug_assert();
+    }
+
+    #[test]
+    fn calls_of_engines_are_understood() {
+        for (call, name) in [
+            ("--root /r --log /dev/null --log-format json state x", "state"),
+            ("-root /r list -q", "list"),
+        ] {
+            assert_eq!(verb(call), name, "{call}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_in_one_line() {
+        for (call, words) in [
+            ("", "no command given"),
+            ("crate x", "\"crate\" is not a command"),
+            (
+                "--log-format yaml list",
+                "invalid value 'yaml' for '--log-format <FORMAT>' [possible values: text, json]",
+            ),
+            ("--rootless=maybe list", "expected true, false or auto"),
+            ("list -f xml", "invalid value 'xml'"),
+        ] {
+            let text = refusal(call);
+            assert!(text.contains(words), "{call}: {text}");
+            assert!(!text.contains('\n') && !text.contains("Usage"), "{call}: {text}");
+        }
+    }
+}
