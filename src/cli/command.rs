@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::global::{Global, GlobalArgs};
 use super::{Program, Result, Verb, usage, words};
-use super::{complete, list, man, state};
+use super::{complete, create, delete, kill, list, man, run, start, state};
 
 /// One subcommand.
 pub struct Entry {
@@ -44,8 +44,13 @@ const fn hidden<V: Verb>(name: &'static str, about: &'static str) -> Entry {
 
 /// All subcommands, in the order of a container's life.
 const ENTRIES: &[Entry] = &[
+    entry::<create::Create>("create", "Create a container from a bundle; it waits for start"),
+    entry::<start::Start>("start", "Start the program of a created container"),
+    entry::<run::Run>("run", "Create a container, start it and wait for its end"),
     entry::<state::State>("state", "Print the state of a container as JSON"),
     entry::<list::List>("list", "List containers"),
+    entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),
+    entry::<delete::Delete>("delete", "Delete a container that has stopped"),
     hidden::<complete::Complete>("completion", "Print completions for a shell"),
     hidden::<man::Man>("man", "Write manual pages into a folder"),
 ];
@@ -187,8 +192,22 @@ mod tests {
     #[test]
     fn calls_of_engines_are_understood() {
         for (call, name) in [
-            ("--root /r --log /dev/null --log-format json state x", "state"),
+            (
+                "--root /r --log /dev/null --log-format json create --bundle /b --pid-file /p --no-pivot x",
+                "create",
+            ),
+            ("--rootless=true run -d -b /b x", "run"),
+            ("kill --all x 9", "kill"),
+            ("kill x SIGTERM --all", "kill"),
+            ("delete --force x", "delete"),
+            ("delete x --force", "delete"),
+            ("run -no-subreaper x", "run"),
+            ("run -bundle /b x", "run"),
             ("-root /r list -q", "list"),
+            (
+                "create x --bundle=/b --preserve-fds 3 --config c.json --console-socket=",
+                "create",
+            ),
         ] {
             assert_eq!(verb(call), name, "{call}");
         }
@@ -199,12 +218,16 @@ mod tests {
         for (call, words) in [
             ("", "no command given"),
             ("crate x", "\"crate\" is not a command"),
+            ("create", "required arguments were not provided: <ID>"),
+            ("create x y", "unexpected argument 'y'"),
+            ("start --fast x", "unexpected argument '--fast'"),
             (
                 "--log-format yaml list",
                 "invalid value 'yaml' for '--log-format <FORMAT>' [possible values: text, json]",
             ),
             ("--rootless=maybe list", "expected true, false or auto"),
             ("list -f xml", "invalid value 'xml'"),
+            ("create --preserve-fds many x", "invalid value 'many'"),
         ] {
             let text = refusal(call);
             assert!(text.contains(words), "{call}: {text}");

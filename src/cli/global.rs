@@ -1,12 +1,14 @@
 //! The flags before the subcommand: [`GlobalArgs`] is what was typed, [`Global`] what it means.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use clap::ValueEnum;
 
 use super::{absolute, usage};
-use crate::container::{CgroupManager, Program};
+use crate::container::{CgroupManager, Program, Store};
 use crate::error::{Result, ResultExt};
 use crate::log::{Format, Level, Target};
 use crate::{log, trace};
@@ -143,6 +145,20 @@ impl Global {
             Some(path) => trace::open(path, &format!("runw {command}")),
             None => Ok(()),
         }
+    }
+
+    /// Makes the root folder if it is the default one of somebody who is not root, and keeps it from being tidied away.
+    ///
+    /// # Errors
+    /// `$XDG_RUNTIME_DIR` cannot be written to.
+    pub fn make_default_root(&self) -> Result<()> {
+        if !self.root_is_default || self.root == Path::new(ROOT) {
+            return Ok(());
+        }
+        Store::make(&self.root)?;
+        // The XDG base directory specification: only what is sticky escapes a periodic clean-up.
+        std::fs::set_permissions(&self.root, Permissions::from_mode(0o1700))
+            .call(|| format!("chmod({:?}, 01700)", self.root))
     }
 }
 

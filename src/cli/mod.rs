@@ -5,10 +5,15 @@
 
 mod command;
 mod complete;
+mod create;
+mod delete;
 mod global;
+mod kill;
 mod list;
 mod man;
 mod pick;
+mod run;
+mod start;
 mod state;
 mod version;
 mod words;

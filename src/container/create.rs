@@ -71,7 +71,7 @@ fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
     };
     let _span = trace::span("check config.json");
     let config = config::check(&bundle)?;
-    config.warnings.iter().for_each(|w| log::warn(w));
+    config.warnings.iter().for_each(log::warn);
     Ok((bundle, config))
 }
 

@@ -38,7 +38,7 @@ pub fn is_sealed() -> Result<bool> {
     if let Ok(seals) = rustix::fs::fcntl_get_seals(&exe) {
         return Ok(seals.contains(SealFlags::WRITE | SealFlags::SEAL));
     }
-    let overlay = rustix::fs::fstatfs(&exe).is_ok_and(|s| s.f_type as i64 == OVERLAYFS_SUPER_MAGIC);
+    let overlay = rustix::fs::fstatfs(&exe).is_ok_and(|s| s.f_type == OVERLAYFS_SUPER_MAGIC);
     let readonly = rustix::fs::fstatvfs(&exe).is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
     Ok(overlay && readonly)
 }
