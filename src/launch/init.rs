@@ -52,6 +52,7 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
         gate,
         identity,
     } = init;
+    trace::enter(trace::Role::Init);
     let mut privs = PrivsContext::default();
     privs.env = std::mem::take(&mut plan.env);
     let mut room = Room {
@@ -107,6 +108,9 @@ fn hand_over<P: Payload>(plan: &InitPlan, privs: &mut PrivsContext, opened: &mut
         start.begin()?;
         privs.keep.extend(start.descriptors());
     }
+    // The trace's descriptor is among those that are closed now.
+    trace::instant("payload begins");
+    trace::stop();
     plan.last.iter().try_for_each(|step| step.apply(privs))?;
     if P::SEAL == Seal::Now {
         // Nothing will be executed that would close it.
@@ -117,7 +121,7 @@ fn hand_over<P: Payload>(plan: &InitPlan, privs: &mut PrivsContext, opened: &mut
 
 fn carry_out(steps: &[Step], room: &mut Room) -> Result<()> {
     for step in steps {
-        let _span = trace::span(step.name());
+        let _span = trace::span_with(|| step.describe());
         room.apply(step).wrap(|| step.describe())?;
     }
     Ok(())

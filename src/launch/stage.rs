@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ns::{self, NsPlan};
 use crate::payload::Payload;
 use crate::sys::process::{self, CLONE_PARENT, Child};
+use crate::trace;
 
 /// Clones init into its namespaces (and, on cgroup v2, into its cgroup). `others` are descriptors of the parent that init must
 /// not keep.
@@ -32,6 +33,7 @@ pub(super) fn clone_init<P: Payload>(
     };
     let (stage_end, channel) = channel::pair::<ToParent, ToInit>()?;
     let stage = process::clone(0, None, || {
+        trace::enter(trace::Role::Stage);
         let spawned = ns::join_all(&joins).and_then(|()| process::clone(flags | CLONE_PARENT, None, || body(init)));
         let answer = match spawned {
             Ok(child) => ToParent::Spawned(child.pid.as_raw_nonzero().get()),
