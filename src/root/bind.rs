@@ -43,7 +43,7 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
         let existing = rustix::fs::fstatvfs(tree).call(|| "fstatvfs(source)")?.f_flag.bits();
         attributes::of_locked_bind(&step.mount, attributes::from_statvfs(existing)).map_err(Error::message)
     };
-    if inherited && step.in_userns {
+    if inherited && step.in_userns && step.idmap.is_none() {
         return step.attach(tree, &target, change(locked()?), *recursive);
     }
     match step.attach(tree, &target, change(asked), *recursive) {
@@ -68,7 +68,7 @@ fn change(asked: SetClear) -> Change<'static> {
 /// A detached copy of the source. What init may not reach (a directory above it is closed to the container's root user) the
 /// runtime has opened before; so it has what it mapped the ids of.
 fn open<'a>(step: &'a MountStep, path: &Path, recursive: bool) -> Result<Source<'a>> {
-    if let (Some(fd), Some(_)) = (&step.source, &step.mount.idmap) {
+    if let (Some(fd), Some(_)) = (&step.source, &step.idmap) {
         return Ok(Source::FromHost(fd));
     }
     match (copy(step.mount.symlink, path, recursive), &step.source) {

@@ -1,12 +1,15 @@
 //! From the config to the steps: everything is decided here, before the clone.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::idmap::{self, UserNamespaces};
 use super::mount::{MountStep, is_bound, refuse_without_namespace};
 use super::{CgroupView, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
 use crate::config::{Config, Mount, MountSource, NamespaceKind, PropagationKind};
-use crate::error::{Result, Wrap};
+use crate::error::{Error, Result, ResultExt, Wrap};
+use crate::sys::mount::{self, Change};
 
 /// The umask of a process that does not name one, as in runc.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -39,10 +42,15 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
         path: config.rootfs.clone(),
         own_mount: own_mounts,
     });
-    let label: Option<Arc<str>> = config.mount_label.as_deref().map(Arc::from);
-    let cgroup = Arc::new(options.cgroup.clone());
+    let mut mounts = Mounts {
+        config,
+        in_userns: options.in_userns,
+        label: config.mount_label.as_deref().map(Arc::from),
+        cgroup: Arc::new(options.cgroup.clone()),
+        namespaces: UserNamespaces::default(),
+    };
     for mount in &config.mounts {
-        let step = draw_mount(mount, options, label.clone(), cgroup.clone()).wrap(|| {
+        let step = mounts.draw(mount).wrap(|| {
             format!(
                 "mount to rootfs at {} (mounts[{}])",
                 mount.destination.display(),
@@ -66,30 +74,71 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
     Ok(steps)
 }
 
-fn draw_mount(
-    mount: &Mount,
-    options: &RootOptions,
+/// What the mounts have in common.
+struct Mounts<'a> {
+    config: &'a Config,
+    in_userns: bool,
     label: Option<Arc<str>>,
     cgroup: Arc<CgroupView>,
-) -> Result<MountStep> {
-    let destination = resolve::clean(&mount.destination);
-    target::check_destination(mount, &destination)?;
-    let source = match &mount.source {
-        // If it cannot be opened here either, init will say why.
-        MountSource::Bind { path, recursive } if options.in_userns => bind::copy(mount.symlink, path, *recursive).ok(),
-        _ => None,
-    };
-    Ok(MountStep {
-        mount: Mount {
-            destination,
-            ..mount.clone()
-        },
-        label,
-        source,
-        idmap: None,
-        in_userns: options.in_userns,
-        cgroup,
-    })
+    namespaces: UserNamespaces,
+}
+
+impl Mounts<'_> {
+    fn draw(&mut self, mount: &Mount) -> Result<MountStep> {
+        let destination = resolve::clean(&mount.destination);
+        target::check_destination(mount, &destination)?;
+        let idmap = match &mount.idmap {
+            Some(idmap) => Some(self.namespaces.carrying(idmap, self.config)?),
+            None => None,
+        };
+        Ok(MountStep {
+            source: self.open_source(mount, idmap.as_deref())?,
+            mount: Mount {
+                destination,
+                ..mount.clone()
+            },
+            label: self.label.clone(),
+            idmap,
+            in_userns: self.in_userns,
+            cgroup: self.cgroup.clone(),
+        })
+    }
+
+    /// The source of a bind mount, if init might not reach it or may not map its ids.
+    fn open_source(&self, mount: &Mount, idmap: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+        let MountSource::Bind { path, recursive } = &mount.source else {
+            return Ok(None);
+        };
+        if idmap.is_none() && !self.in_userns {
+            return Ok(None);
+        }
+        let tree = match (bind::copy(mount.symlink, path, *recursive), idmap) {
+            (Ok(tree), _) => tree,
+            (Err(e), Some(_)) => return Err(Error::sys(format!("open_tree({:?})", path.display()), e)),
+            // If init cannot open it either, it will say why.
+            (Err(_), None) => return Ok(None),
+        };
+        self.cut_off_host(&tree)?;
+        if let (Some(namespace), Some(how)) = (idmap, &mount.idmap) {
+            idmap::apply(&tree, how.recursive, namespace)?;
+        }
+        Ok(Some(tree))
+    }
+
+    /// What is copied in the host's mount namespace would be a peer of the host's mounts; it becomes what the same copy would
+    /// be in the container's.
+    fn cut_off_host(&self, tree: &OwnedFd) -> Result<()> {
+        let propagation = match self.config.rootfs_propagation.kind {
+            PropagationKind::Shared => return Ok(()),
+            PropagationKind::Slave => PropagationKind::Slave,
+            PropagationKind::Private | PropagationKind::Unbindable => PropagationKind::Private,
+        };
+        let change = Change {
+            propagation: attributes::propagation_flag(propagation),
+            ..Change::default()
+        };
+        mount::change(tree.as_fd(), true, &change).call(|| "mount_setattr(propagation)")
+    }
 }
 
 /// A `/dev` that comes from the host as a whole is left as it is.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::target::{self, Target};
-use super::{CgroupView, Room, attributes, bind, cgroup, filesystem};
+use super::{CgroupView, Room, attributes, bind, cgroup, copyup, filesystem, idmap};
 use crate::config::{Mount, MountSource, Propagation, PropagationKind};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::sys::mount::{self, Change, Copying, FsContext, attr};
 
 /// A mount with everything that the host had to open for it.
@@ -19,7 +19,7 @@ pub struct MountStep {
     pub(super) label: Option<Arc<str>>,
     /// The source, opened and id-mapped by the runtime before the clone.
     pub(super) source: Option<OwnedFd>,
-    /// The user namespace whose mappings a mount of a file system gets.
+    /// The user namespace whose mappings the mount has; a bind source has them already, a file system gets them in init.
     pub(super) idmap: Option<Arc<OwnedFd>>,
     /// The container has a user namespace of its own.
     pub(super) in_userns: bool,
@@ -69,12 +69,11 @@ impl MountStep {
         if fstype == "proc" && attributes & attr::RDONLY == 0 {
             room.trust_procfs(&tree)?;
         }
-        if let Some(idmap) = &self.idmap {
-            let change = Change {
-                idmap: Some(idmap.as_fd()),
-                ..Change::default()
-            };
-            mount::change(tree.as_fd(), true, &change).call(|| "mount_setattr(IDMAP)")?;
+        if let Some(namespace) = &self.idmap {
+            idmap::apply(&tree, false, namespace)?;
+        }
+        if self.mount.copy_up && target.existed {
+            copyup::copy(target.fd.as_fd(), tree.as_fd()).wrap(|| "tmpcopyup")?;
         }
         self.attach(tree.as_fd(), &target, Change::default(), false)?;
         if attributes::waits_for_readonly(&self.mount) {
