@@ -75,9 +75,14 @@ pub(super) fn propagation_flag(kind: PropagationKind) -> u64 {
     }
 }
 
-/// All mounts that `propagation` is about no longer send anything to the host.
+/// After `propagation` is set on `/`, no mount sends anything to the host, wherever it is.
 pub(super) fn cuts_off_host(propagation: Propagation) -> bool {
     propagation.recursive && propagation.kind != PropagationKind::Shared
+}
+
+/// After `propagation` is set on `/`, the root file system can be copied, and what is mounted in it does not reach the host.
+pub(super) fn allows_own_root(propagation: Propagation) -> bool {
+    cuts_off_host(propagation) && propagation.kind != PropagationKind::Unbindable
 }
 
 /// The attributes that statvfs(3) tells of, as `MOUNT_ATTR_*`.

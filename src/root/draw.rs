@@ -26,7 +26,7 @@ pub fn draw(config: &Config, options: &RootOptions) -> Result<RootPlan> {
     Ok(RootPlan {
         prepare: prepare(config, options, own_mounts)?,
         enter: enter(config, options, own_mounts),
-        seal: seal(config),
+        seal: seal(config, own_mounts),
     })
 }
 
@@ -34,7 +34,7 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
     let mut steps = vec![RootStep::Umask(0)];
     if own_mounts {
         steps.push(RootStep::Propagation(config.rootfs_propagation));
-        if !attributes::cuts_off_host(config.rootfs_propagation) {
+        if !attributes::allows_own_root(config.rootfs_propagation) {
             steps.push(RootStep::Seclude(config.rootfs.clone()));
         }
     }
@@ -153,10 +153,6 @@ fn enter(config: &Config, options: &RootOptions, own_mounts: bool) -> Vec<RootSt
         (true, true) => RootStep::MoveRoot(config.rootfs.clone()),
         (true, false) => RootStep::Pivot(config.rootfs_propagation),
     });
-    let of_root = config.rootfs_propagation;
-    if own_mounts && matches!(of_root.kind, PropagationKind::Shared | PropagationKind::Unbindable) {
-        steps.push(RootStep::Propagation(of_root));
-    }
     if sets_up_dev(config) {
         steps.push(RootStep::ReopenNull);
     }
@@ -168,7 +164,7 @@ fn enter(config: &Config, options: &RootOptions, own_mounts: bool) -> Vec<RootSt
     steps
 }
 
-fn seal(config: &Config) -> Vec<RootStep> {
+fn seal(config: &Config, own_mounts: bool) -> Vec<RootStep> {
     let mut steps = Vec::new();
     if !config.sysctl.is_empty() {
         steps.push(RootStep::Sysctl(config.sysctl.clone()));
@@ -187,6 +183,11 @@ fn seal(config: &Config) -> Vec<RootStep> {
     }
     if config.readonly_root {
         steps.push(RootStep::ReadonlyRoot);
+    }
+    // Last, because what is unbindable can be neither copied nor covered by copies.
+    let of_root = config.rootfs_propagation;
+    if own_mounts && matches!(of_root.kind, PropagationKind::Shared | PropagationKind::Unbindable) {
+        steps.push(RootStep::Propagation(of_root));
     }
     let umask = config.process.as_ref().and_then(|process| process.umask);
     steps.push(RootStep::Umask(umask.unwrap_or(DEFAULT_UMASK)));
