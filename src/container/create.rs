@@ -10,6 +10,7 @@ use crate::launch::{self, Identity, Launched};
 use crate::oci::Bundle;
 use crate::payload::{self, Choice, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
+use crate::privs::rdt::Resctrl;
 use crate::sys::exe;
 use crate::{log, trace, tty};
 
@@ -152,6 +153,7 @@ impl Attempt<'_> {
         payload: P,
     ) -> Result<(Record, Launched, Option<OwnedFd>)> {
         let cgroup = self.locate_cgroup(&config)?;
+        let resctrl = config.intel_rdt.as_ref().map(|_| Resctrl::find()).transpose()?;
         let mut record = self.record(&config, &cgroup)?;
         // Saved before anything exists that a later delete would have to know.
         self.locked.save(&record)?;
@@ -172,6 +174,9 @@ impl Attempt<'_> {
         };
         let launched = launch::launch(plan, payload, &identity, self.locked.as_fd(), |pid| {
             let pid = pid.as_raw_nonzero().get();
+            if let (Some(resctrl), Some(rdt)) = (&resctrl, &config.intel_rdt) {
+                record.intel_rdt = Some(resctrl.join(rdt, &record.id.to_string(), pid)?);
+            }
             record.init = Init {
                 pid,
                 start_time: status::start_time(pid).unwrap_or_default(),
@@ -240,7 +245,6 @@ impl Attempt<'_> {
             own_pid_namespace: config.namespaces.is_new(NamespaceKind::Pid),
             hooks: config.hooks.clone(),
             intel_rdt: None,
-            intel_rdt_monitoring: None,
             notify_socket: None,
         })
     }

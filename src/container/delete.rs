@@ -115,5 +115,8 @@ fn release(record: &Record) -> Result<()> {
     if !record.own_pid_namespace && cgroup.exists() {
         cgroup.signal_all(Signal::KILL.number())?;
     }
+    if let Some(group) = &record.intel_rdt {
+        group.remove().wrap(|| "remove the resctrl groups")?;
+    }
     cgroup.delete().wrap(|| "remove the cgroup")
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Id;
 use crate::cgroup::Cgroup;
 use crate::config::Hooks;
+use crate::privs::rdt::Group;
 
 /// The kind of the container's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +62,9 @@ pub struct Record {
     /// The hooks that run after `create`.
     #[serde(default)]
     pub hooks: Hooks,
-    /// The resctrl group that `create` made and `delete` removes.
+    /// Its place in resctrl, with the groups that `create` made and `delete` removes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<PathBuf>,
-    /// The intel RDT monitoring group, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intel_rdt_monitoring: Option<PathBuf>,
+    pub intel_rdt: Option<Group>,
     /// The NOTIFY_SOCKET of systemd that `create` was given (sd_notify(3)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify_socket: Option<PathBuf>,
@@ -88,7 +86,6 @@ pub(super) fn sample(id: &str) -> Record {
         own_pid_namespace: true,
         hooks: Hooks::default(),
         intel_rdt: None,
-        intel_rdt_monitoring: None,
         notify_socket: None,
     }
 }

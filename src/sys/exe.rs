@@ -52,6 +52,17 @@ pub fn exec_sealed(program: &Path) -> Result<Infallible> {
     exec_fd(image.as_fd(), &args, &own_environment()?).map_err(|e| e.wrap(format!("start {}", program.display())))
 }
 
+/// Makes sure that the process runs from a sealed image, by executing itself anew if it does not.
+///
+/// # Errors
+/// Neither an overlay nor a sealed copy in memory can be made.
+pub fn seal() -> Result<()> {
+    if is_sealed()? {
+        return Ok(());
+    }
+    match exec_sealed(&host_path()?)? {}
+}
+
 /// The environment as `NAME=VALUE` strings.
 fn own_environment() -> Result<Vec<CString>> {
     std::env::vars_os()
