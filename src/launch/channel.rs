@@ -5,8 +5,7 @@
 //!  │ Spawned{pid} ─────────────────────────► opens a pidfd          (only with a stage)
 //!            │ MapIds ─────────────────────► writes uid_map, gid_map
 //!            │ ◄──────────────────────── Go
-//!            │ AwaitCgroup ────────────────► made the cgroup and put init into it
-//!            │ ◄──────────────────────── Go
+//!            │ ◄──────────────── CgroupReady  unasked, as soon as it is so
 //!            │ Hooks ──────────────────────► prestart and createRuntime hooks
 //!            │ ◄──────────────────────── Go
 //!            │ Seccomp(announcement) ──────► fetches the notify fd, hands it to the agent, releases init
@@ -33,8 +32,6 @@ pub enum ToParent {
     Spawned(i32),
     /// Init is in its new user namespace and needs the id maps.
     MapIds,
-    /// Init needs to be in its cgroup from here on.
-    AwaitCgroup,
     /// Namespaces and mounts are there, the root is not yet pivoted.
     Hooks,
     /// Init is about to load a seccomp filter with a notify descriptor; it goes on when it is released, not when it is told.
@@ -46,10 +43,12 @@ pub enum ToParent {
 }
 
 /// What the parent tells init: that the request is done.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToInit {
     /// Go on.
     Go,
+    /// The cgroup is made; with a cgroup namespace to come, init is in it.
+    CgroupReady,
 }
 
 /// One end of a channel that sends `S` and receives `R`.

@@ -135,7 +135,7 @@ impl Room {
             Step::BecomeRoot => ns::become_root(),
             Step::Unshare(flags) => sys::namespace::unshare(*flags),
             Step::EnterTime(offsets) => ns::enter_new_time(offsets),
-            Step::AwaitCgroup => self.ask(&ToParent::AwaitCgroup),
+            Step::AwaitCgroup => self.expect(&ToInit::CgroupReady),
             Step::UnshareCgroup => sys::namespace::unshare(crate::config::NamespaceKind::Cgroup.clone_flag()),
             Step::LoopbackUp => ns::loopback_up(),
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()).call(|| "sethostname"),
@@ -162,8 +162,14 @@ impl Room {
             return Err(Error::message("a step behind the gate has no parent to ask"));
         };
         channel.send(request)?;
-        match channel.receive()? {
-            Some(ToInit::Go) => Ok(()),
+        self.expect(&ToInit::Go)
+    }
+
+    /// Waits for a word of the parent.
+    fn expect(&self, word: &ToInit) -> Result<()> {
+        match self.channel.as_ref().map(Channel::receive).transpose()?.flatten() {
+            Some(said) if said == *word => Ok(()),
+            Some(said) => Err(Error::message(format!("the parent said {said:?} instead of {word:?}"))),
             // The parent died, or it gave up and is about to kill us: leave without a word.
             None => process::exit_now(1),
         }

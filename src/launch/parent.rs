@@ -93,7 +93,14 @@ fn serve(
         if !unified {
             make_cgroup(parent)?;
         }
+        if !parent.join_first {
+            // The folders are all that init needs; joining them can take long on cgroup v1 and goes on beside its mounts.
+            channel.send(&ToInit::CgroupReady)?;
+        }
         parent.cgroup.join(child.pid(), cloned_into)?;
+        if parent.join_first {
+            channel.send(&ToInit::CgroupReady)?;
+        }
         let pid = child.pid().as_raw_nonzero().get();
         parent.beside.iter().try_for_each(|step| step.apply(pid))?;
     }
@@ -103,7 +110,6 @@ fn serve(
             None => next(channel, child)?,
         };
         match message {
-            ToParent::AwaitCgroup => {}
             ToParent::Hooks => runtime_hooks(parent, identity, child.pid())?,
             ToParent::Created => return channel.send(&ToInit::Go),
             ToParent::Failed(error) => return Err(error),

@@ -27,6 +27,7 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
         resources: config.resources.clone(),
         cgroup_owner: writable_cgroup_owner(config),
         beside,
+        join_first: ns.unshare_cgroup,
         uid_mappings: config.uid_mappings.clone(),
         gid_mappings: config.gid_mappings.clone(),
         net_devices: config.net_devices.clone(),

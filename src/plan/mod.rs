@@ -55,6 +55,8 @@ pub struct ParentPlan {
     pub resources: Resources,
     /// The user that a writable cgroup is handed to.
     pub cgroup_owner: Option<u32>,
+    /// Init makes a cgroup namespace, for which it has to be in its cgroup.
+    pub join_first: bool,
     /// What only the parent may do to init.
     pub beside: Vec<ParentStep>,
     /// `linux.uidMappings`.

@@ -20,7 +20,7 @@ pub enum Step {
     EnterTime(Vec<TimeOffset>),
     /// Hide from ptrace(2) and `/proc` readers until the payload runs.
     ForbidTracing,
-    /// Wait until the parent has put init into its cgroup.
+    /// Wait until the parent has made the cgroup (and, where a cgroup namespace follows, put init into it).
     AwaitCgroup,
     /// Make the cgroup namespace.
     UnshareCgroup,
