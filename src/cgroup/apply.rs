@@ -69,7 +69,7 @@ fn explain(dir: &Dir, write: &Write, error: Error) -> Error {
         let available = dir.read("cgroup.controllers");
         let enabled = |list: &str| controller == "cgroup" || list.split_whitespace().any(|c| c == controller);
         if available.as_deref().is_ok_and(|list| !enabled(list)) {
-            return missing_controller(write.at, controller, dir.path());
+            return missing_controller(&write.at, controller, dir.path());
         }
     }
     if missing {
@@ -77,14 +77,14 @@ fn explain(dir: &Dir, write: &Write, error: Error) -> Error {
             "this kernel's {controller} controller has no {}: leave this limit out",
             write.file
         );
-        return Error::config(write.at, problem);
+        return Error::config(write.at.clone(), problem);
     }
     if is(&error, Errno::BUSY) && write.file == "memory.limit_in_bytes" {
         let value = |file| dir.read(file).unwrap_or_default().trim_end().to_owned();
         let (usage, peak) = (value("memory.usage_in_bytes"), value("memory.max_usage_in_bytes"));
         let limit = &write.value;
         return Error::config(
-            write.at,
+            write.at.clone(),
             format!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"),
         );
     }

@@ -230,7 +230,7 @@ fn check_type(dir: &Dir, writes: &[Write]) -> Result<()> {
             write.controller,
             dir.path().display()
         );
-        return Err(Error::config(write.at, problem));
+        return Err(Error::config(write.at.clone(), problem));
     }
     if kind == "domain invalid" {
         let _ = dir.write("cgroup.type", "threaded");

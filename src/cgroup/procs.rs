@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use super::Cgroup;
 use super::apply::is;
 use super::dir::{Dir, Writer, is_forbidden, is_gone};
-use super::{Cgroup, Mode};
 use crate::error::{Result, Wrap};
 
 const PROCS: &str = "cgroup.procs";
@@ -58,8 +58,8 @@ impl Cgroup {
             return Ok(());
         }
         if signal == KILL && self.kill_unified()? {
-            // The frozen of v1 do not die before they are thawed.
-            return if self.mode == Mode::Hybrid { self.thaw() } else { Ok(()) };
+            // The frozen of v1 do not die before they are thawed, and a frozen v2 cgroup would hold whoever joins it.
+            return self.thaw();
         }
         let was_frozen = self.is_frozen().unwrap_or(false);
         let frozen = was_frozen || self.freeze().is_ok();

@@ -42,7 +42,7 @@ impl Cgroup {
             .find(|w| !self.places.iter().any(|p| p.carries(&w.controller)))
         {
             Some(write) => Err(missing_controller(
-                write.at,
+                &write.at,
                 &write.controller,
                 Path::new(super::MOUNTPOINT),
             )),

@@ -232,19 +232,16 @@ fn hugetlb(limits: &[(String, i64)], writes: &mut Vec<Write>) {
 /// `unified` comes last, so it overrides everything else. Multi-line values are written line by line: the kernel takes one
 /// command in one write.
 fn unified(unified: &BTreeMap<String, String>, writes: &mut Vec<Write>) -> Result<()> {
-    let at = "linux.resources.unified";
     for (key, value) in unified {
+        let at = format!("linux.resources.unified[{key:?}]");
         if key.contains('/') {
-            return Err(Error::config(at, format!("{key:?} must be a file name (no slashes)")));
+            return Err(Error::config(at, "must be a file name (no slashes)"));
         }
         let Some((controller, _)) = key.split_once('.').filter(|(c, p)| !c.is_empty() && !p.is_empty()) else {
-            return Err(Error::config(
-                at,
-                format!("{key:?} must be in the form CONTROLLER.PARAMETER"),
-            ));
+            return Err(Error::config(at, "must be in the form CONTROLLER.PARAMETER"));
         };
         for line in value.trim_end_matches('\n').split('\n') {
-            let mut write = Write::new("", key.clone(), line, at).may_wait(true);
+            let mut write = Write::new("", key.clone(), line, at.clone()).may_wait(true);
             write.controller = controller.to_owned().into();
             writes.push(write);
         }

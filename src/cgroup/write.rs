@@ -12,7 +12,7 @@ pub struct Write {
     /// What to write.
     pub value: String,
     /// Where config.json asks for it.
-    pub at: &'static str,
+    pub at: Cow<'static, str>,
     /// File and value to use where the kernel has no such file.
     pub instead: Option<(&'static str, String)>,
     /// What if that is not there either.
@@ -37,13 +37,13 @@ impl Write {
         controller: &'static str,
         file: impl Into<Cow<'static, str>>,
         value: impl ToString,
-        at: &'static str,
+        at: impl Into<Cow<'static, str>>,
     ) -> Write {
         Write {
             controller: controller.into(),
             file: file.into(),
             value: value.to_string(),
-            at,
+            at: at.into(),
             instead: None,
             if_missing: IfMissing::Refuse,
             may_wait: false,
