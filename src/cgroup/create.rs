@@ -173,8 +173,12 @@ impl Cgroup {
         Ok(Some(dir.into_fd()))
     }
 
-    /// A cgroup that was there must be empty and not frozen.
-    fn refuse_in_use(&self) -> Result<()> {
+    /// Somebody else's cgroup is not for the taking. Ask before anything of the container is recorded: whoever takes down a
+    /// failed container removes its cgroup with all that is in it.
+    ///
+    /// # Errors
+    /// The cgroup is there already, and has processes or is frozen.
+    pub fn refuse_in_use(&self) -> Result<()> {
         let pids = self.pids()?;
         if !pids.is_empty() {
             let count = pids.len();

@@ -207,7 +207,9 @@ impl Attempt<'_> {
             &layout,
             manager,
         )?;
-        Ok(cgroup.rootless(rootless))
+        let cgroup = cgroup.rootless(rootless);
+        cgroup.refuse_in_use()?;
+        Ok(cgroup)
     }
 
     fn plan<P: Payload>(&self, config: &Config, cgroup: Cgroup, console: Option<OwnedFd>) -> Result<Plan> {
