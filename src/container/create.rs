@@ -12,7 +12,8 @@ use crate::payload::{self, Choice, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
 use crate::sys::exe;
-use crate::{log, trace, tty};
+use crate::tty::{self, Outlet};
+use crate::{log, trace};
 
 use super::options::Program;
 use super::record::{Init, PayloadKind};
@@ -159,10 +160,14 @@ impl Attempt<'_> {
         self.locked.save(&record)?;
         let (console, kept) = match terminal {
             Terminal::None => (None, None),
-            Terminal::Socket(socket) => (Some(socket), None),
+            Terminal::Socket(socket) => (Some(Outlet { socket, relayed: false }), None),
             Terminal::Kept => {
                 let (ours, theirs) = tty::socket_pair()?;
-                (Some(theirs), Some(ours))
+                let outlet = Outlet {
+                    socket: theirs,
+                    relayed: true,
+                };
+                (Some(outlet), Some(ours))
             }
         };
         let plan = self.plan::<P>(&config, cgroup, console)?;
@@ -184,7 +189,7 @@ impl Attempt<'_> {
             self.locked.save(&record)
         })
         .wrap(|| "unable to start container process")?;
-        let master = kept.map(tty::receive_master).transpose()?;
+        let master = kept.map(|socket| tty::receive(socket.as_fd())).transpose()?;
         self.tell(&launched)?;
         self.locked.commit()?;
         Ok((record, launched, master))
@@ -212,7 +217,7 @@ impl Attempt<'_> {
         Ok(cgroup)
     }
 
-    fn plan<P: Payload>(&self, config: &Config, cgroup: Cgroup, console: Option<OwnedFd>) -> Result<Plan> {
+    fn plan<P: Payload>(&self, config: &Config, cgroup: Cgroup, console: Option<Outlet>) -> Result<Plan> {
         let _span = trace::span("plan");
         plan::draw(
             config,

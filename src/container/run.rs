@@ -1,12 +1,11 @@
 //! `run`: create, start, wait, delete.
 
-use std::os::fd::AsFd;
-
 use super::create::{self, Created};
 use super::{CreateOptions, Folder, Record, RunOptions, Store, delete, start};
 use crate::error::{Kind, Result};
-use crate::sys::process;
-use crate::{log, tty};
+use crate::log;
+use crate::sys::process::{self, Child};
+use crate::tty::{self, Relay, Signals};
 
 /// Runs a container and answers its exit code; detached: 0 once it runs.
 ///
@@ -16,12 +15,15 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
     if !how.detach && !how.no_subreaper {
         process::become_subreaper()?;
     }
+    // From here on a signal is for the container.
+    let signals = (!how.detach).then(Signals::block).transpose()?;
     let Created {
         locked,
         record,
         launched,
         master,
     } = create::build(options, how.detach)?;
+    let relay = master.map(Relay::new).transpose()?;
     if let Err(e) = start::open(&locked, &record) {
         let ended = delete::end(&record).and_then(|()| delete::remove(locked, &record));
         if let Err(left) = ended {
@@ -29,12 +31,14 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
         }
         return Err(e);
     }
-    if how.detach {
-        return Ok(0);
-    }
+    let Some(signals) = signals else { return Ok(0) };
     // Others may look at the container, signal and even delete it while it runs.
     drop(locked);
-    let ended = tty::foreground(launched.pidfd.as_fd(), master)?;
+    let child = Child {
+        pid: launched.pid,
+        pidfd: launched.pidfd,
+    };
+    let ended = tty::foreground(&child, &signals, relay)?;
     if !how.keep
         && let Err(e) = remove(options, &record)
     {

@@ -18,6 +18,7 @@ use crate::privs::PrivsContext;
 use crate::root;
 use crate::sys::{self, process};
 use crate::trace;
+use crate::tty::{self, Outlet};
 
 /// Everything that init owns after the clone.
 pub struct Init<P> {
@@ -39,6 +40,7 @@ struct Room {
     identity: Identity,
     root: root::Room,
     privs: PrivsContext,
+    console: Option<Outlet>,
     /// The pid as the runtime sees it.
     pid: i32,
 }
@@ -60,6 +62,7 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
         identity,
         root: root::Room::new(),
         privs,
+        console: plan.console.take(),
         pid: 0,
     };
     if let Err(e) = prepare(&plan, &mut payload, &mut room) {
@@ -153,6 +156,15 @@ impl Room {
             }
             Step::Priv(step) => step.apply(&mut self.privs),
             Step::ForbidTracing => process::forbid_tracing(),
+            Step::Session => rustix::process::setsid().call(|| "setsid").map(drop),
+            Step::Terminal { size } => self.take_terminal(*size),
+        }
+    }
+
+    fn take_terminal(&mut self, size: Option<(u16, u16)>) -> Result<()> {
+        match (self.root.take_console(), self.console.take()) {
+            (Some(console), Some(outlet)) => tty::take(console, outlet, size),
+            _ => Err(Error::message("no pty has been made, or nobody wants it")),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ns::{self, NsPlan};
 use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, seccomp};
 use crate::root::{self, CgroupView, Hierarchy, RootOptions, RootPlan, RootStep};
+use crate::tty::Outlet;
 
 /// Decides everything about a launch.
 ///
@@ -21,7 +22,7 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
     let privs = privs::draw(&privs_input(config, process, &wishes)?)?;
     let mut privs = privs;
     let beside = std::mem::take(&mut privs.beside);
-    let init = init_plan(config, process, &mut ns, root, privs);
+    let init = init_plan(config, process, &mut ns, root, privs, wishes.console);
     let parent = ParentPlan {
         cgroup,
         resources: config.resources.clone(),
@@ -82,8 +83,16 @@ fn seccomp_listener(config: &Config) -> Option<SeccompListener> {
     })
 }
 
-fn init_plan(config: &Config, process: &Process, ns: &mut NsPlan, root: RootPlan, privs: PrivsPlan) -> InitPlan {
-    let mut steps = namespaces(ns);
+fn init_plan(
+    config: &Config,
+    process: &Process,
+    ns: &mut NsPlan,
+    root: RootPlan,
+    privs: PrivsPlan,
+    console: Option<Outlet>,
+) -> InitPlan {
+    let mut steps = vec![Step::Session];
+    steps.extend(namespaces(ns));
     steps.extend(privs.early.into_iter().map(Step::Priv));
     if ns.unshare_flags & Kind::Network.clone_flag() != 0 {
         steps.push(Step::LoopbackUp);
@@ -103,6 +112,10 @@ fn init_plan(config: &Config, process: &Process, ns: &mut NsPlan, root: RootPlan
         });
     }
     steps.extend(root.enter.into_iter().chain(root.seal).map(Step::Root));
+    if console.is_some() {
+        let size = process.console_size;
+        steps.push(Step::Terminal { size });
+    }
     steps.extend(privs.late.into_iter().map(Step::Priv));
     let mut after_gate = Vec::new();
     if !hooks.start_container.is_empty() {
@@ -120,6 +133,7 @@ fn init_plan(config: &Config, process: &Process, ns: &mut NsPlan, root: RootPlan
         after_gate,
         last,
         env: process.env.clone(),
+        console,
     }
 }
 

@@ -9,12 +9,11 @@ mod step;
 pub use draw::draw;
 pub use step::Step;
 
-use std::os::fd::OwnedFd;
-
 use crate::cgroup::Cgroup;
 use crate::config::{Hooks, IdMapping, NetDevice, Resources};
 use crate::ns::NsPlan;
 use crate::privs::{ParentStep, PrivStep, Seal};
+use crate::tty::Outlet;
 
 /// What the caller wants besides what config.json says.
 #[derive(Debug)]
@@ -29,8 +28,8 @@ pub struct Wishes<'a> {
     pub preserve_fds: u32,
     /// When the payload's walls must be complete.
     pub seal: Seal,
-    /// Where the terminal's master goes: a connected socket. `None` without `process.terminal`.
-    pub console: Option<OwnedFd>,
+    /// Where the terminal's master goes. `None` without `process.terminal`.
+    pub console: Option<Outlet>,
     /// Where compiled seccomp profiles are kept; `None`: nowhere.
     pub seccomp_cache: Option<std::path::PathBuf>,
 }
@@ -93,4 +92,6 @@ pub struct InitPlan {
     pub last: Vec<PrivStep>,
     /// The environment of the payload.
     pub env: Vec<String>,
+    /// Where the terminal's master goes.
+    pub console: Option<Outlet>,
 }

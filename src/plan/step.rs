@@ -43,6 +43,13 @@ pub enum Step {
         /// The environment of hooks that name none.
         env: Option<Vec<String>>,
     },
+    /// Lead a session of its own (setsid(2)).
+    Session,
+    /// Send the pty's master off and make its slave the controlling terminal and stdio.
+    Terminal {
+        /// `process.consoleSize`: rows and columns.
+        size: Option<(u16, u16)>,
+    },
     /// Something about the process' identity and privileges.
     Priv(PrivStep),
 }
@@ -65,6 +72,8 @@ impl Step {
             Step::ForbidTracing => "forbid tracing",
             Step::RuntimeHooks => "runtime hooks",
             Step::ContainerHooks { kind, .. } => kind,
+            Step::Session => "session",
+            Step::Terminal { .. } => "terminal",
             Step::Priv(step) => step.name(),
         }
     }
@@ -78,6 +87,7 @@ impl Step {
             Step::Join(_) => "join namespaces (linux.namespaces)".to_owned(),
             Step::Unshare(_) => "make namespaces (linux.namespaces)".to_owned(),
             Step::LoopbackUp => "bring up lo in the new network namespace".to_owned(),
+            Step::Terminal { .. } => "set up the terminal (process.terminal)".to_owned(),
             other => other.name().to_owned(),
         }
     }

@@ -22,6 +22,9 @@ pub struct Console {
 
 /// `f_type` of a devpts (statfs(2)).
 const DEVPTS_MAGIC: rustix::fs::FsWord = 0x1cd1;
+/// The inode of `ptmx` in every devpts (`mknod_ptmx` in fs/devpts/inode.c) and its device number.
+const PTMX_INODE: u64 = 2;
+const PTMX_DEVICE: (u32, u32) = (5, 2);
 /// Major numbers of the slave ends (Documentation/admin-guide/devices.txt).
 const SLAVE_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
 
@@ -47,7 +50,11 @@ pub(super) fn make(room: &mut Room) -> Result<()> {
     Ok(())
 }
 
-fn open(root: BorrowedFd<'_>) -> Result<Console> {
+/// Makes a pty in the devpts of the container whose root is `root`; without one, in the host's.
+///
+/// # Errors
+/// `/dev/pts/ptmx` is something else than the kernel made it, or no pty is left.
+pub fn open(root: BorrowedFd<'_>) -> Result<Console> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = match resolve::open_in(root, Path::new("dev/pts/ptmx"), flags, ResolveFlags::empty()) {
         // A container without a devpts uses the host's.
@@ -61,6 +68,11 @@ fn open(root: BorrowedFd<'_>) -> Result<Console> {
     .call(|| "open(\"/dev/pts/ptmx\")")?;
     if rustix::fs::fstatfs(&master).call(|| "fstatfs(ptmx)")?.f_type != DEVPTS_MAGIC {
         return Err(Error::message("/dev/pts/ptmx is not on a devpts"));
+    }
+    let stat = rustix::fs::fstat(&master).call(|| "fstat(ptmx)")?;
+    let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    if stat.st_ino != PTMX_INODE || device != PTMX_DEVICE {
+        return Err(Error::message("/dev/pts/ptmx is not the kernel's"));
     }
     rustix::pty::unlockpt(&master).call(|| "ioctl(ptmx, TIOCSPTLCK)")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

@@ -32,7 +32,7 @@ mod target;
 
 use std::path::PathBuf;
 
-pub use console::Console;
+pub use console::{Console, open as open_console};
 pub use draw::draw;
 pub use room::Room;
 pub use step::RootStep;

@@ -11,4 +11,3 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
-pub mod tty;
