@@ -1,0 +1,95 @@
+//! The suite's own language: a [`Bundle`] is made, edited and run; an [`Output`] is judged.
+//!
+//! Everything here treats the runtime as a black box: a program with arguments, streams and an exit code.
+//! Cases run in parallel threads, so each bundle has its own folder, `--root`, id and cgroup, and cleans
+//! them up, and says so loudly if the runtime left something behind.
+
+mod broken;
+mod bundle;
+mod call;
+mod cgroups;
+mod edits;
+mod leftovers;
+mod output;
+mod payload;
+mod rootfs;
+mod runtime;
+mod sources;
+mod spec;
+mod terminal;
+mod verbs;
+
+pub use broken::assert_refused;
+pub use bundle::Bundle;
+pub use cgroups::{Cgroups, Layout};
+pub use output::Output;
+pub use payload::{Act, Payload};
+pub use runtime::{Kind, not_for_this_host, not_for_this_runtime, runtime};
+pub use sources::{show_mount, with_source};
+pub use terminal::{ConsoleSocket, Terminal};
+pub use verbs::alive;
+
+use std::time::{Duration, Instant};
+
+/// How long a case waits for something that should happen soon. Long, because build machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until `check` is true; fails the case with `what` after [`PATIENCE`].
+#[track_caller]
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !check() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ends the case unless the runtime under test is one of the named kinds. Says so on the terminal, with the reason.
+///
+/// `only!(Runw; "--trace is our own")`
+macro_rules! only {
+    ($($kind:ident),+; $reason:literal) => {
+        if ![$($crate::harness::Kind::$kind),+].contains(&$crate::harness::runtime().kind) {
+            return $crate::harness::not_for_this_runtime($reason);
+        }
+    };
+}
+
+/// Ends the case if the runtime under test is one of the named kinds. Says so on the terminal, with the reason.
+///
+/// `except!(Runc; "runc 1.1 ignores time offsets")`
+macro_rules! except {
+    ($($kind:ident),+; $reason:literal) => {
+        if [$($crate::harness::Kind::$kind),+].contains(&$crate::harness::runtime().kind) {
+            return $crate::harness::not_for_this_runtime($reason);
+        }
+    };
+}
+
+/// Ends the case unless the machine gives what the case needs. Says so on the terminal, with the reason.
+///
+/// `needs!(Cgroups::host().has("memory"); "a memory controller")`
+macro_rules! needs {
+    ($condition:expr; $reason:literal) => {
+        if !$condition {
+            return $crate::harness::not_for_this_host($reason);
+        }
+    };
+}
+
+/// Makes one test per payload of each case: `case::native`, and `case::wasm` once listed here.
+///
+/// A lifecycle case is a function of a [`Payload`]; that a native and a wasm container share one lifecycle is
+/// then proven by the same sentences.
+macro_rules! for_each_payload {
+    ($($case:ident),+ $(,)?) => {
+        $(
+            mod $case {
+                #[test]
+                fn native() {
+                    super::$case($crate::harness::Payload::Native);
+                }
+            }
+        )+
+    };
+}

@@ -1,0 +1,33 @@
+//! Black-box tests of an OCI runtime: real containers, real cgroups, as root.
+//!
+//! ```text
+//! cargo test --test integration                       # target/bin/runw, else target/release/runw
+//! RUNW_RUNTIME=runc cargo test --test integration     # the reference: a case it fails is a wrong case
+//! RUNW_IT_KEEP=1 …                                    # keep the bundles' folders
+//! ```
+//!
+//! A case that does not hold for every runtime says so in its first lines, with the reason: `only!`, `except!`.
+//! Such lines, and those of `needs!`, are printed, never swallowed. On cgroup v1, v2 and hybrid hosts the same
+//! cases run; the layout is found at run time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+#[macro_use]
+mod harness;
+
+mod broken_configs;
+mod capabilities;
+mod cgroups;
+mod cli;
+mod docker_config;
+mod lifecycle;
+mod limits;
+mod mount_places;
+mod mounts;
+mod namespaces;
+mod process;
+mod program;
+mod propagation;
+mod state;
+mod sysctl;
+mod terminal;
