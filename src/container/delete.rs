@@ -47,9 +47,10 @@ pub fn delete(store: &Store, id: &Id, force: bool) -> Result<()> {
     remove(locked, &record)
 }
 
-/// Takes down what a failed `create` has made. Init is dead already.
+/// Takes down what a failed `create` has made. Init may stand at its gate already, if the pid file could not be written, say.
 pub(super) fn roll_back(locked: Locked) -> Result<()> {
     if let Some(saved) = locked.load()? {
+        end(&saved.record)?;
         release(&saved.record)?;
     }
     locked.remove()
