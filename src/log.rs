@@ -6,7 +6,7 @@
 //! Warnings are therefore held back until the command has succeeded, and dropped if it fails. Under `--debug` (or
 //! `--log-level debug`) everything is written at once.
 //!
-//! stderr of `create`, `run` and `exec` is the container's own stream: nothing but the error goes there, and warnings only
+//! stderr of `create`, `run` and `exec` is the container's own stream: nothing but a failure goes there, and warnings only
 //! if no log file was named and a person sits in front of it (it is a terminal) or asked for them by `--log-level`.
 //!
 //! A process cloned from this one may go on writing: each record is one `write` to a file opened for appending.
@@ -151,6 +151,15 @@ pub fn warn(text: impl Into<String>) {
         }
         None => (),
     }
+}
+
+/// Notes what else went wrong while a failure was being dealt with: a line on stderr before that of the failure. The log gets
+/// it only if more than the one record is wanted.
+pub fn aside(text: &str) {
+    if let Some(log) = LOG.get().filter(|log| log.level >= Level::Warning) {
+        log.write(Level::Warning, text);
+    }
+    to_stderr("warning: ", text);
 }
 
 /// Notes a step; `text` is built only if it is going to be written.

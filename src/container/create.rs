@@ -59,7 +59,7 @@ pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> 
         }),
         Err(e) => {
             if let Err(left) = super::delete::roll_back(locked) {
-                log::warn(format!("after the failed create: {left}"));
+                log::aside(&format!("after the failed create: {left}"));
             }
             Err(e)
         }

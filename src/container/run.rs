@@ -27,7 +27,7 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
     if let Err(e) = start::open(&locked, &record) {
         let ended = delete::end(&record).and_then(|()| delete::remove(locked, &record));
         if let Err(left) = ended {
-            log::warn(format!("after the failed start: {left}"));
+            log::aside(&format!("after the failed start: {left}"));
         }
         return Err(e);
     }

@@ -39,7 +39,7 @@ pub(super) fn open(locked: &Locked, record: &Record) -> Result<()> {
     let state = identity(record).state("running", Some(record.init.pid))?;
     hooks::run("poststart", &record.hooks.poststart, &state, None).inspect_err(|_| {
         if let Err(e) = delete::end(record) {
-            log::warn(format!("after the failed poststart hook: {e}"));
+            log::aside(&format!("after the failed poststart hook: {e}"));
         }
     })
 }
