@@ -4,29 +4,23 @@ import os
 import socket
 import subprocess
 
-from cases import case, seen
-
-
-def limit(v1, v2):
-    """A shell command that prints a limit from whichever cgroup version is mounted."""
-    return f"cd /sys/fs/cgroup; cat {v1} 2>/dev/null || cat {v2}"
-
+from cases import case, limit, seen, unified
 
 seen("memory limits read back", f"{limit('memory/memory.limit_in_bytes', 'memory.max')}; "
      f"{limit('memory/memory.soft_limit_in_bytes', 'memory.low')}; {limit('memory/memory.memsw.limit_in_bytes', 'memory.swap.max')}",
-     "--memory", "64m", "--memory-reservation", "32m", "--memory-swap", "128m", rc=None, want="67108864\n33554432")
+     "--memory", "64m", "--memory-reservation", "32m", "--memory-swap", "128m", rc=None, want="67108864\n33554432", needs="memory")
 seen("swappiness and oom-kill", f"{limit('memory/memory.swappiness', 'memory.max')}; {limit('memory/memory.oom_control', 'memory.max')}",
-     "--memory", "64m", "--memory-swappiness", "10", "--oom-kill-disable", rc=None)
+     "--memory", "64m", "--memory-swappiness", "10", "--oom-kill-disable", rc=None, needs="memory")
 seen("processors", f"{limit('cpu/cpu.cfs_quota_us', 'cpu.max')}; {limit('cpu/cpu.shares', 'cpu.weight')}", "--cpus", "0.5",
-     "--cpu-shares", "300", want="^50000")
+     "--cpu-shares", "300", want="^50000", needs="cpu")
 seen("quota and period", f"{limit('cpu/cpu.cfs_quota_us', 'cpu.max')}; {limit('cpu/cpu.cfs_period_us', 'cpu.max')}",
-     "--cpu-quota", "20000", "--cpu-period", "50000", want="20000")
+     "--cpu-quota", "20000", "--cpu-period", "50000", want="20000", needs="cpu")
 seen("a set of processors", f"nproc; {limit('cpuset/cpuset.cpus', 'cpuset.cpus')}; grep Cpus_allowed_list /proc/self/status",
-     "--cpuset-cpus", "0", "--cpuset-mems", "0", want="^1\n")
-seen("number of processes", limit("pids/pids.max", "pids.max"), "--pids-limit", "77", want="^77$")
+     "--cpuset-cpus", "0", "--cpuset-mems", "0", want="^1\n", needs="cpuset")
+seen("number of processes", limit("pids/pids.max", "pids.max"), "--pids-limit", "77", want="^77$", needs="pids")
 seen("number of processes, bitten", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait; echo not reached", "--pids-limit", "5", rc=2,
-     want="can't fork")
-seen("no limit of processes", limit("pids/pids.max", "pids.max"), "--pids-limit", "-1", want="^max$")
+     want="can't fork", needs="pids")
+seen("no limit of processes", limit("pids/pids.max", "pids.max"), "--pids-limit", "-1", want="^max$", needs="pids")
 seen("reads and writes of a disk", f"{limit('blkio/blkio.throttle.read_bps_device', 'io.max')}; "
      f"{limit('blkio/blkio.throttle.write_iops_device', 'io.max')}", "--device-read-bps", "/dev/vda:1mb", "--device-write-iops",
      "/dev/vda:100", rc=None)
@@ -39,7 +33,7 @@ seen("cgroup namespace, the host's", "cat /proc/self/cgroup", "--cgroupns", "hos
 seen("cgroup of the user's choice", "cut -d: -f3 /proc/self/cgroup | sort -u | sed 's,/[^/]*$,,'", "--cgroupns", "host")
 
 
-@case("memory limit, bitten")
+@case("memory limit, bitten", needs="memory")
 def out_of_memory(d):
     hog = "head -c 200m /dev/zero | tail -n 1 | wc -c; exit 9"
     d.run("--name", d.name, "--memory", "16m", "--memory-swap", "16m", d.image, "tail", "-n", "1", "/dev/zero", rc=137)
@@ -72,14 +66,14 @@ def shared_namespaces(d):
         script = "for n in pid net ipc uts cgroup mnt user time; do echo $n $(readlink /proc/self/ns/$n); done"
         out = d.run("--rm", *flags, d.image, "sh", "-c", script, keep=False).out
         same = {kind for kind, link in (line.split() for line in out.splitlines()) if link == theirs[kind].strip()}
-        d.note(f"namespaces shared with {' '.join(flags) or 'no flag'}", sorted(same), sorted({"user", "time", "cgroup", *shared}))
+        d.note(f"namespaces shared with {' '.join(flags) or 'no flag'}", sorted(same), sorted({"user", "time", *shared, *(() if unified() else ("cgroup",))}))
 
     inside([])
     inside(["--pid=host"], "pid")
     inside(["--network=host"], "net")
     inside(["--ipc=host"], "ipc")
     inside(["--uts=host"], "uts")
-    inside(["--pid=host", "--network=host", "--ipc=host", "--uts=host", "--cgroupns=host"], "pid", "net", "ipc", "uts")
+    inside(["--pid=host", "--network=host", "--ipc=host", "--uts=host", "--cgroupns=host"], "pid", "net", "ipc", "uts", "cgroup")
     d.note("the host's name", socket.gethostname() in d.sh("hostname", "--uts=host", keep=False).out, True)
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from cases import case
+from cases import case, limit
 
 STATE = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Dead}} {{.State.Paused}} {{.State.Restarting}} [{{.State.Error}}]"
 
@@ -183,6 +183,27 @@ def build(d):
     d.engine.reconfigure(**{"default-runtime": "runc"})
 
 
+@case("WebAssembly", ours=True)
+def webassembly(d):
+    def module(*words, **about):
+        d.run("--rm", "-i", "-e", "COLOUR=blue", "hello-wasm", "/hello.wasm", *words, **about)
+
+    d.run("--rm", "hello-wasm", want="^Hello from a WebAssembly program")
+    module("a", "two words", want=r"argv\[1\] = a\nargv\[2\] = two words\n")
+    module("env", "COLOUR", want="^blue$")
+    module("env", "HOSTNAME", want="^[0-9a-f]{12}$")
+    module("cat", given="through a module\n", want="^through a module$")
+    for code in (0, 3, 42, 255):
+        module("exit", code, rc=code)
+    d.run("--rm", "hello-wasm", "/no-such.wasm", rc=127)
+    d.run("-d", "--name", d.name, "hello-wasm", "/hello.wasm", "wait")
+    d.until("Hello")
+    d.docker("logs", d.name, want="WebAssembly")
+    took = d.docker("stop", "-t", "20", d.name).seconds
+    d.note("stop took less than the engine's patience", took < 10, True)
+    d.docker("inspect", "-f", STATE, d.name, want="^exited 143 ")
+
+
 @case("exec", later=True)
 def execute(d):
     d.start("echo ready; exec sleep 60", "-e", "A=1", "--user", "1000")
@@ -221,12 +242,13 @@ def pause(d):
     d.docker("rm", "-f", d.name)
 
 
-@case("update", later=True)
+@case("update", later=True, needs="memory")
 def update(d):
     d.start("echo ready; exec sleep 60", "--memory", "64m", "--pids-limit", "50")
     d.docker("update", "--memory", "32m", "--memory-swap", "64m", "--pids-limit", "20", "--cpus", "0.3", d.name)
-    for file in ("memory/memory.limit_in_bytes", "pids/pids.max", "cpu/cpu.cfs_quota_us"):
-        d.docker("exec", d.name, "cat", f"/sys/fs/cgroup/{file}")
+    for file, right in ((limit("memory/memory.limit_in_bytes", "memory.max"), "^33554432$"), (limit("pids/pids.max", "pids.max"), "^20$"),
+                        (limit("cpu/cpu.cfs_quota_us", "cpu.max"), "^30000")):
+        d.docker("exec", d.name, "sh", "-c", file, want=right)
     d.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", d.name)
 
 

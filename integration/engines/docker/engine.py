@@ -15,7 +15,10 @@ from pathlib import Path
 # Before the new proc is mounted, the old one still tells it what its process id is on the outside.
 ANCHOR = """
 read -r pid _ </proc/self/stat
-mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mount --make-rshared / &&
+mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mount --make-rshared / || exit 1
+for ids in "$2"/subuid "$2"/subgid; do
+    [ ! -e "$ids" ] || mount --bind "$ids" "/etc/${ids##*/}" || exit 1
+done
 ip link set lo up && echo "$pid" >"$1.new" && mv "$1.new" "$1" || exit 1
 while :; do sleep 3600 & wait; done
 """
@@ -24,8 +27,8 @@ while :; do sleep 3600 & wait; done
 class Engine:
     """dockerd and its containerd in namespaces of their own; use as a context manager."""
 
-    def __init__(self, runtimes, settings=None):
-        """`runtimes` maps a name to a program's path; `settings` are further keys of daemon.json."""
+    def __init__(self, runtimes, remapped=False):
+        """`runtimes` maps a name to a program's path; `remapped` gives every container a user namespace."""
         self.work = Path(tempfile.mkdtemp(prefix="runw-docker-", dir="/var/tmp"))
         self.name = self.work.name
         self.log = self.work / "dockerd.log"
@@ -39,8 +42,14 @@ class Engine:
             "hosts": ["unix://" + str(self.work / "docker.sock")],
             "cgroup-parent": "/" + self.name,
             "runtimes": {name: {"path": str(path)} for name, path in runtimes.items()},
-            **(settings or {}),
         }
+        # Containers of a remapping daemon reach their roots through here as somebody else.
+        self.work.chmod(0o711)
+        if remapped:
+            # The daemon wants a user that has ids to give away; it sees these lists instead of the machine's.
+            (self.work / "subuid").write_text("nobody:100000:65536\n")
+            (self.work / "subgid").write_text("nobody:100000:65536\n")
+            self.settings["userns-remap"] = "nobody:nogroup"
 
     def __enter__(self):
         try:
@@ -123,7 +132,7 @@ class Engine:
         self.path_first.mkdir()
         self.anchor = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child",
-             "bash", "-c", ANCHOR, "anchor", ready],
+             "bash", "-c", ANCHOR, "anchor", ready, self.work],
         )
         self._wait("get namespaces of its own", ready.exists, self.anchor)
         self.anchor_pid = int(ready.read_text())
