@@ -24,7 +24,7 @@ seen("device numbers", "mknod /tmp/null c 1 3 && echo x >/tmp/null && mknod /tmp
 
 seen("read-only root", "touch /a; echo $?; grep ' / ' /proc/mounts | cut -d' ' -f4 | cut -d, -f1; touch /dev/shm/a && echo shm", "--read-only",
      want="Read-only file system")
-seen("read-only root with tmpfs", "touch /a; touch /scratch/a && grep -E ' /(scratch|tmp) ' /proc/mounts; stat -c %a /scratch /tmp",
+seen("read-only root with tmpfs", "touch /a; touch /scratch/a && grep -E ' /(scratch|tmp) ' /proc/mounts | sort; stat -c %a /scratch /tmp",
      "--read-only", "--tmpfs", "/scratch:size=1m,mode=700,exec", "--tmpfs", "/tmp", want="size=1024k")
 seen("tmpfs on a folder with files", "ls -a /home; stat -c %a /home", "--tmpfs", "/home")
 seen("size of shared memory", "df -k /dev/shm | tail -n 1", "--shm-size", "8m", want="8192")
@@ -39,9 +39,10 @@ seen("device rule", "mknod /tmp/d b 7 7 && head -c 0 /tmp/d; mknod /tmp/e b 7 8"
 
 
 def folder(d, name):
-    """A folder with a file in it, to be mounted."""
+    """A folder with a file in it, to be mounted, and open to all: root of a user namespace is somebody else here."""
     path = d.engine.work / "volumes" / name
     path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o777)
     (path / "file").write_text("from outside\n")
     return path
 
