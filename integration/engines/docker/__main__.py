@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -129,27 +130,36 @@ def differences(subject, reference):
     return found
 
 
-def judge(case, engine, runtimes, spent, verbose):
-    """Holds one case under each runtime and prints how it went; true if it passed."""
+def judge(case, engine, runtimes, verbose):
+    """Holds one case under each runtime and gives what is wrong with it, if anything."""
     sessions = {}
     for runtime in runtimes if not case.ours else ["subject"]:
-        before = time.monotonic()
         sessions[runtime] = hold(case, engine, runtime)
-        if runtime == "reference" and sessions[runtime].broken:
-            # It is not the reference that is tested: what it fails once in a while on a busy machine is asked again.
-            print(f"     again, as the reference broke: {sessions[runtime].broken[0][:200]!r}")
-            sessions[runtime] = hold(case, engine, runtime)
-        spent[runtime] += time.monotonic() - before
-    found = differences(sessions["subject"], sessions.get("reference", sessions["subject"]))
-    print(f"{'FAIL' if found else 'ok':4} {case.name}", *found, sep="\n     ", flush=True)
     if verbose:
         for reply in sessions["subject"].replies:
             print(f"     $ {reply.asked}\n       {reply.rc} {steady(reply.out)!r} {steady(reply.err)!r}")
-    return not found
+    return differences(sessions["subject"], sessions.get("reference", sessions["subject"]))
+
+
+def tell(case, engine, runtimes, verbose, count):
+    """Judges a case, a second time if need be, and says how it went: a busy machine makes Docker itself stumble,
+    under any runtime. What only the second attempt passed is counted and shown, so that it can't become a habit."""
+    found = judge(case, engine, runtimes, verbose)
+    if not found:
+        count["passed"] += 1
+        print(f"ok   {case.name}", flush=True)
+        return
+    again = judge(case, engine, runtimes, verbose)
+    outcome = "failed" if again else "passed at the second attempt"
+    count[outcome] += 1
+    print(f"{'FAIL' if again else 'ok, at the second attempt:'} {case.name}", *(again or found), sep="\n     ", flush=True)
 
 
 def main():
     options = arguments()
+    # An interrupted suite tidies up as a finished one does.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(130))
     if os.geteuid() != 0:
         sys.exit("docker suite: needs root, for a daemon of its own")
     runtimes = {"reference": program(options.against), "subject": program(options.runtime)}
@@ -159,8 +169,8 @@ def main():
     if not chosen:
         sys.exit("docker suite: no case has such a name")
     print(f"docker suite: {runtimes['subject']} against {runtimes['reference']}", flush=True)
-    passed, failed, skipped = 0, 0, 0
-    started, spent = time.monotonic(), {name: 0.0 for name in runtimes}
+    count = {"passed": 0, "failed": 0, "passed at the second attempt": 0, "skipped": 0}
+    started = time.monotonic()
     for remapped in (False, True):
         of_this_daemon = [c for c in chosen if not remapped or c.name in REMAPPED]
         if not of_this_daemon:
@@ -171,14 +181,12 @@ def main():
             for case in of_this_daemon:
                 if case.lacks():
                     print(f"skip {case.name}: no cgroup controller {case.lacks()} here")
-                    skipped += 1
-                elif judge(case, engine, runtimes, spent, options.verbose):
-                    passed += 1
+                    count["skipped"] += 1
                 else:
-                    failed += 1
-    print(f"docker suite: {passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - started:.0f} s "
-          f"(subject {spent['subject']:.0f} s, reference {spent['reference']:.0f} s)")
-    sys.exit(1 if failed else 0)
+                    tell(case, engine, runtimes, options.verbose, count)
+    print(f"docker suite: {', '.join(f'{n} {what}' for what, n in count.items() if n or what in ('passed', 'failed'))} "
+          f"in {time.monotonic() - started:.0f} s")
+    sys.exit(1 if count["failed"] else 0)
 
 
 main()
