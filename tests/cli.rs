@@ -5,7 +5,9 @@
 mod program;
 
 use program::{Place, mode};
+use runw::config::check;
 use runw::container::{Init, status};
+use runw::oci::Bundle;
 use serde_json::Value;
 
 fn json(text: &str) -> Value {
@@ -30,7 +32,9 @@ fn version_is_what_engines_parse() {
 fn help_is_no_failure() {
     let place = Place::new();
     let all = place.call(&["--help"]).ok();
-    for command in ["create", "start", "run", "state", "list", "kill", "delete"] {
+    for command in [
+        "create", "start", "run", "state", "list", "kill", "delete", "spec", "features",
+    ] {
         assert!(
             all.contains(&format!("\n  {command} ")),
             "{command} is missing in {all}"
@@ -278,4 +282,36 @@ fn completions_and_pages_come_from_the_same_table() {
     assert!(page.contains("console\\-socket"), "{page}");
     assert!(place.text("man/runw.8").contains("create"));
     assert!(!place.path("man/runw-man.8").exists());
+}
+
+#[test]
+fn spec_writes_a_config_that_create_takes_and_overwrites_none() {
+    let place = Place::new();
+    for (words, name) in [
+        (vec!["spec"], "config.json"),
+        (vec!["spec", "--rootless", "-f", "less.json"], "less.json"),
+    ] {
+        place.call(&words).ok();
+        let written = place.text(name);
+        let bundle = Bundle::parse(place.path(""), written.clone().into_bytes()).unwrap();
+        assert_eq!(check(&bundle).unwrap().warnings, [""; 0]);
+        let error = place.call(&words).refused();
+        assert!(error.contains(&format!("{name} exists")), "{error}");
+        assert_eq!(place.text(name), written);
+    }
+    place.call(&["spec", "--bundle", "nowhere"]).refused();
+}
+
+#[test]
+fn features_tells_what_engines_ask_for() {
+    let features = json(&Place::new().call(&["features"]).ok());
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    let has = |list: &Value, name: &str| list.as_array().unwrap().iter().any(|item| item == name);
+    assert!(has(&features["mountOptions"], "rro"));
+    assert!(has(&features["linux"]["namespaces"], "time"));
+    assert!(has(&features["linux"]["seccomp"]["archs"], "SCMP_ARCH_X86_64"));
+    assert!(has(
+        &features["linux"]["seccomp"]["supportedFlags"],
+        "SECCOMP_FILTER_FLAG_LOG"
+    ));
 }

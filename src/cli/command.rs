@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::global::{Global, GlobalArgs};
 use super::{Program, Result, Verb, usage, words};
-use super::{complete, create, delete, kill, list, man, run, start, state};
+use super::{complete, create, delete, features, kill, list, man, run, spec, start, state};
 
 /// One subcommand.
 pub struct Entry {
@@ -51,6 +51,8 @@ const ENTRIES: &[Entry] = &[
     entry::<list::List>("list", "List containers"),
     entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),
     entry::<delete::Delete>("delete", "Delete a container that has stopped"),
+    entry::<spec::Spec>("spec", "Write a config.json to start from"),
+    entry::<features::Features>("features", "Print what this runtime can do as JSON"),
     hidden::<complete::Complete>("completion", "Print completions for a shell"),
     hidden::<man::Man>("man", "Write manual pages into a folder"),
 ];

@@ -1,7 +1,6 @@
 //! `--version`: the lines that engines parse.
 
-/// The newest runtime-spec that all of which is known.
-const SPEC: &str = "1.3.0";
+use crate::config::features::SPEC_VERSION;
 
 /// Name and version first, then one `name: value` a line. Docker takes what stands around the word `version`, in whatever
 /// line it finds it last: no other line may hold it.
@@ -10,7 +9,7 @@ pub fn text(program: &str) -> String {
     if let Some(commit) = option_env!("RUNW_COMMIT") {
         text.push_str(&format!("commit: {commit}\n"));
     }
-    text.push_str(&format!("spec: {SPEC}\n"));
+    text.push_str(&format!("spec: {SPEC_VERSION}\n"));
     if let Ok(seccomp) = libseccomp::ScmpVersion::current() {
         text.push_str(&format!("libseccomp: {seccomp}\n"));
     }

@@ -4,6 +4,7 @@
 //! enum; a value that is present can be carried out as far as the config alone can tell. All functions here are pure.
 
 mod check;
+pub mod features;
 mod model;
 mod process;
 mod resources;

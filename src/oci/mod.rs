@@ -3,5 +3,7 @@
 mod bundle;
 mod repair;
 mod shape;
+mod spec;
 
 pub use bundle::{Bundle, process_document, resources_document};
+pub use spec::Starter;
