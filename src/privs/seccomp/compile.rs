@@ -7,15 +7,9 @@ use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
 
-use super::{Program, enosys};
+use super::{Program, enosys, shrink};
 use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::sys::seccomp::{self as sys, Instruction};
-
-/// libseccomp's optimisation level for profiles of some length: 2 is a binary tree over the system call numbers.
-pub const OPTIMIZE_LEVEL: u32 = 2;
-
-/// Below this number of rules a tree is no gain; libseccomp up to 2.5.4 builds a broken one for none at all.
-const RULES_FOR_A_TREE: usize = 32;
 
 /// The number of arguments of a system call.
 const ARGUMENTS: usize = 6;
@@ -28,26 +22,8 @@ const ARGUMENTS: usize = 6;
 /// # Errors
 /// `linux.seccomp…`: a profile that libseccomp refuses (an architecture it lacks, two actions for one condition).
 pub fn compile(profile: &LinuxSeccomp) -> Result<Program> {
-    let rules: usize = profile.syscalls().iter().flatten().map(|s| s.names().len()).sum();
-    compile_at(profile, if rules > RULES_FOR_A_TREE { OPTIMIZE_LEVEL } else { 1 })
-}
-
-/// [`compile`] with a given optimisation level of libseccomp (1: by priority and number of comparisons, 2: a binary tree).
-pub fn compile_at(profile: &LinuxSeccomp, level: u32) -> Result<Program> {
-    let mut flags = flags(profile);
-    if uses_notify(profile)? {
-        flags |= sys::FLAG_NEW_LISTENER;
-        // The kernel takes both only with a third flag; a runtime has one thread when it loads the filter anyway.
-        flags &= !sys::FLAG_TSYNC;
-    }
-    let default = action(profile.default_action(), profile.default_errno_ret());
-    let architectures = architectures(profile)?;
-    let tail = export(&filter(profile, default, &architectures, level)?)?;
-    let mut instructions = match default {
-        ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_) | ScmpAction::Errno(nix::libc::ENOSYS) => Vec::new(),
-        _ => enosys::prologue(&newest_syscalls(profile, &architectures)),
-    };
-    instructions.extend(tail);
+    let long = compile_long(profile)?;
+    let instructions = shrink::shrink(&long.instructions).unwrap_or(long.instructions);
     if instructions.len() > sys::MAX_INSTRUCTIONS {
         let problem = format!(
             "the profile needs {} BPF instructions, the kernel takes {}; name fewer system calls or architectures",
@@ -56,6 +32,25 @@ pub fn compile_at(profile: &LinuxSeccomp, level: u32) -> Result<Program> {
         );
         return Err(Error::config("linux.seccomp", problem));
     }
+    Ok(Program { instructions, ..long })
+}
+
+/// [`compile`] without making the program small.
+pub(super) fn compile_long(profile: &LinuxSeccomp) -> Result<Program> {
+    let mut flags = flags(profile);
+    if uses_notify(profile)? {
+        flags |= sys::FLAG_NEW_LISTENER;
+        // The kernel takes both only with a third flag; a runtime has one thread when it loads the filter anyway.
+        flags &= !sys::FLAG_TSYNC;
+    }
+    let default = action(profile.default_action(), profile.default_errno_ret());
+    let architectures = architectures(profile)?;
+    let tail = export(&filter(profile, default, &architectures)?)?;
+    let mut instructions = match default {
+        ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_) | ScmpAction::Errno(nix::libc::ENOSYS) => Vec::new(),
+        _ => enosys::prologue(&newest_syscalls(profile, &architectures)),
+    };
+    instructions.extend(tail);
     Ok(Program { flags, instructions })
 }
 
@@ -107,7 +102,7 @@ fn architectures(profile: &LinuxSeccomp) -> Result<Vec<ScmpArch>> {
     Ok(all)
 }
 
-fn filter(profile: &LinuxSeccomp, default: ScmpAction, archs: &[ScmpArch], level: u32) -> Result<ScmpFilterContext> {
+fn filter(profile: &LinuxSeccomp, default: ScmpAction, archs: &[ScmpArch]) -> Result<ScmpFilterContext> {
     let whole = |e: libseccomp::error::SeccompError| Error::config("linux.seccomp", format!("libseccomp: {e}"));
     let mut filter = ScmpFilterContext::new(default).map_err(whole)?;
     for arch in &archs[1..] {
@@ -119,8 +114,6 @@ fn filter(profile: &LinuxSeccomp, default: ScmpAction, archs: &[ScmpArch], level
         })?;
     }
     filter.set_ctl_nnp(false).map_err(whole)?;
-    // An old library without the tree still gives a right program.
-    let _ = filter.set_ctl_optimize(level);
     for (i, rule) in profile.syscalls().iter().flatten().enumerate() {
         add_rule(&mut filter, rule, default).map_err(|(name, e)| {
             let at = format!("linux.seccomp.syscalls[{i}]");

@@ -7,9 +7,10 @@ mod cache;
 mod compile;
 mod enosys;
 mod listener;
+mod shrink;
 
 pub use cache::program;
-pub use compile::{OPTIMIZE_LEVEL, compile, compile_at};
+pub use compile::compile;
 pub use listener::{ContainerProcessState, send_listener};
 
 use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
