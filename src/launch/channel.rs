@@ -6,6 +6,8 @@
 //!            │ MapIds ─────────────────────► writes uid_map, gid_map
 //!            │ ◄──────────────────────── Go
 //!            │ ◄──────────────── CgroupReady  unasked, as soon as it is so
+//!            │ NetDevices ─────────────────► moves them
+//!            │ ◄──────────────── Devices(list)
 //!            │ Hooks ──────────────────────► prestart and createRuntime hooks
 //!            │ ◄──────────────────────── Go
 //!            │ Seccomp(announcement) ──────► fetches the notify fd, hands it to the agent, releases init
@@ -23,6 +25,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result, ResultExt};
+use crate::ns::devices::Moved;
 use crate::privs::Announcement;
 
 /// What init and stage tell the parent.
@@ -32,6 +35,8 @@ pub enum ToParent {
     Spawned(i32),
     /// Init is in its new user namespace and needs the id maps.
     MapIds,
+    /// Init needs the network devices of `linux.netDevices`.
+    NetDevices,
     /// Namespaces and mounts are there, the root is not yet pivoted.
     Hooks,
     /// Init is about to load a seccomp filter with a notify descriptor; it goes on when it is released, not when it is told.
@@ -49,6 +54,8 @@ pub enum ToInit {
     Go,
     /// The cgroup is made; with a cgroup namespace to come, init is in it.
     CgroupReady,
+    /// The network devices have arrived.
+    Devices(Vec<Moved>),
 }
 
 /// One end of a channel that sends `S` and receives `R`.

@@ -144,6 +144,7 @@ impl Room {
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()).call(|| "sethostname"),
             Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes()).call(|| "setdomainname"),
             Step::Root(step) => step.apply(&mut self.root),
+            Step::NetDevices => self.take_devices(),
             Step::RuntimeHooks => self.ask(&ToParent::Hooks),
             Step::ContainerHooks { kind, hooks, env } => {
                 let status = if *kind == "startContainer" {
@@ -175,6 +176,19 @@ impl Room {
         };
         channel.send(request)?;
         self.expect(&ToInit::Go)
+    }
+
+    /// Has the parent move the network devices here and sets them up.
+    fn take_devices(&self) -> Result<()> {
+        let Some(channel) = &self.channel else { return Ok(()) };
+        channel.send(&ToParent::NetDevices)?;
+        match channel.receive()? {
+            Some(ToInit::Devices(moved)) => ns::devices::take_up(&moved),
+            Some(said) => Err(Error::message(format!(
+                "the parent said {said:?} instead of naming the devices"
+            ))),
+            None => process::exit_now(1),
+        }
     }
 
     /// Waits for a word of the parent.

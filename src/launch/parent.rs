@@ -110,6 +110,11 @@ fn serve(
             None => next(channel, child)?,
         };
         match message {
+            ToParent::NetDevices => {
+                let moved = ns::devices::hand_over(&parent.net_devices, child.pid())?;
+                channel.send(&ToInit::Devices(moved))?;
+                continue;
+            }
             ToParent::Hooks => runtime_hooks(parent, identity, child.pid())?,
             ToParent::Created => return channel.send(&ToInit::Go),
             ToParent::Failed(error) => return Err(error),

@@ -4,6 +4,7 @@
 //! parent is busy with the cgroup. A *stage* process is needed only where the kernel demands it: setns(2) into a pid namespace
 //! works for children only, and a namespace that belongs to the host must be joined before a user namespace is entered.
 
+pub mod devices;
 mod join;
 pub mod maps;
 mod net;

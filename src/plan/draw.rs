@@ -101,7 +101,10 @@ fn init_plan(
     steps.extend(config.domainname.iter().cloned().map(Step::Domainname));
     prepare_root(&mut steps, root.prepare, ns.unshare_cgroup);
     let hooks = &config.hooks;
-    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !config.net_devices.is_empty() {
+    if !config.net_devices.is_empty() {
+        steps.push(Step::NetDevices);
+    }
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
         steps.push(Step::RuntimeHooks);
     }
     if !hooks.create_container.is_empty() {

@@ -32,6 +32,8 @@ pub enum Step {
     Domainname(String),
     /// Something about the root file system.
     Root(RootStep),
+    /// Get the devices of `linux.netDevices` and set them up.
+    NetDevices,
     /// Have the parent run the prestart and createRuntime hooks.
     RuntimeHooks,
     /// Run hooks in the container's namespaces.
@@ -70,6 +72,7 @@ impl Step {
             Step::Domainname(_) => "domainname",
             Step::Root(step) => step.name(),
             Step::ForbidTracing => "forbid tracing",
+            Step::NetDevices => "network devices",
             Step::RuntimeHooks => "runtime hooks",
             Step::ContainerHooks { kind, .. } => kind,
             Step::Session => "session",
