@@ -18,6 +18,7 @@ mod layout;
 mod place;
 mod procs;
 mod remove;
+pub mod stats;
 mod update;
 mod v1;
 mod v2;
