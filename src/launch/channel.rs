@@ -117,21 +117,46 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
 
     /// Waits for a message; `None` when the other side is gone.
     pub fn receive(&self) -> Result<Option<R>> {
+        match self.next(RecvFlags::empty())? {
+            Received::Message(message) => Ok(Some(message)),
+            Received::Nothing | Received::End => Ok(None),
+        }
+    }
+
+    /// A message that has arrived already, if there is one.
+    pub fn pending(&self) -> Result<Option<R>> {
+        match self.next(RecvFlags::DONTWAIT)? {
+            Received::Message(message) => Ok(Some(message)),
+            Received::Nothing | Received::End => Ok(None),
+        }
+    }
+
+    fn next(&self, flags: RecvFlags) -> Result<Received<R>> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
-            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-                Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            match rustix::net::recv(&self.socket, &mut buffer[..], flags) {
+                Ok((_, 0)) => return Ok(Received::End),
                 Ok((_, n)) => {
                     let bytes = buffer.get(..n).unwrap_or(&buffer);
                     return serde_json::from_slice(bytes)
-                        .map(Some)
+                        .map(Received::Message)
                         .map_err(|e| Error::message(format!("decode a message: {e}")));
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(Received::Nothing),
+                // The other side left without reading all; said once, before what it had sent itself.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 Err(e) => return Err(Error::sys("recv(channel)", e)),
             }
         }
     }
+}
+
+/// What one look at the socket brings.
+enum Received<R> {
+    Message(R),
+    /// Nothing has arrived, and the look was not to wait.
+    Nothing,
+    End,
 }
 
 impl<S, R> AsFd for Channel<S, R> {
@@ -153,7 +178,20 @@ mod tests {
             Some(ToParent::Failed(e)) => assert_eq!(e, error),
             other => panic!("{other:?}"),
         }
+        assert!(parent.pending().unwrap().is_none());
         drop(init);
+        assert!(parent.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_last_word_is_heard_although_the_other_side_left_mail_unread() {
+        let (init, parent) = pair::<ToParent, ToInit>().unwrap();
+        parent.send(&ToInit::CgroupReady).unwrap();
+        let error = Error::sys("mount", 13);
+        init.send(&ToParent::Failed(error.clone())).unwrap();
+        drop(init);
+        assert!(parent.send(&ToInit::Go).is_err());
+        assert!(matches!(parent.pending().unwrap(), Some(ToParent::Failed(e)) if e == error));
         assert!(parent.receive().unwrap().is_none());
     }
 }

@@ -65,8 +65,18 @@ pub fn launch<P: Payload>(
     let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, unified, cloned_into));
     match served {
         Ok(()) => child.launched(),
-        Err(e) => Err(e),
+        Err(e) => Err(cause(&channel, e)),
     }
+}
+
+/// Why it failed: if init has failed, that is why the parent cannot talk to it or find it, not the other way round.
+fn cause(channel: &Channel<ToInit, ToParent>, parents: Error) -> Error {
+    while let Ok(Some(message)) = channel.pending() {
+        if let ToParent::Failed(inits) = message {
+            return inits;
+        }
+    }
+    parents
 }
 
 /// Answers init's requests until it is created.
