@@ -17,7 +17,7 @@ use crate::{log, trace};
 
 use super::options::Program;
 use super::record::{Init, PayloadKind};
-use super::{CgroupManager, CreateOptions, Locked, Record, Store, status};
+use super::{CgroupManager, CreateOptions, Locked, Record, Store, notify, status};
 
 /// A container that has just been created, still locked against `start` and `delete` by others.
 #[derive(Debug)]
@@ -129,7 +129,10 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn make(&self, config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
+    fn make(&self, mut config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
+        if notify::of_caller().is_some() {
+            notify::set_up(&mut config, self.locked)?;
+        }
         match self.choice {
             Choice::Linux => {
                 let (args, env) = config
@@ -252,7 +255,7 @@ impl Attempt<'_> {
             own_pid_namespace: config.namespaces.is_new(NamespaceKind::Pid),
             hooks: config.hooks.clone(),
             intel_rdt: None,
-            notify_socket: None,
+            notify_socket: notify::of_caller(),
         })
     }
 

@@ -5,6 +5,7 @@ mod delete;
 pub mod id;
 mod kill;
 pub mod list;
+mod notify;
 pub mod options;
 pub mod record;
 mod run;

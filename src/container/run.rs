@@ -24,16 +24,25 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
         master,
     } = create::build(options, how.detach)?;
     let relay = master.map(Relay::new).transpose()?;
-    if let Err(e) = start::open(&locked, &record) {
-        let ended = delete::end(&record).and_then(|()| delete::remove(locked, &record));
-        if let Err(left) = ended {
-            log::aside(&format!("after the failed start: {left}"));
+    let notifications = match start::open(&locked, &record) {
+        Ok(notifications) => notifications,
+        Err(e) => {
+            let ended = delete::end(&record).and_then(|()| delete::remove(locked, &record));
+            if let Err(left) = ended {
+                log::aside(&format!("after the failed start: {left}"));
+            }
+            return Err(e);
         }
-        return Err(e);
-    }
-    let Some(signals) = signals else { return Ok(0) };
+    };
     // Others may look at the container, signal and even delete it while it runs.
     drop(locked);
+    let Some(signals) = signals else {
+        return notifications.map_or(Ok(0), |n| n.forward().map(|()| 0));
+    };
+    if let Some(notifications) = notifications {
+        // It ends by itself: with the word of the container, or with its init.
+        std::thread::spawn(|| notifications.forward().unwrap_or_else(|e| log::warn(e.to_string())));
+    }
     let child = Child {
         pid: launched.pid,
         pidfd: launched.pidfd,

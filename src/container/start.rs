@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use super::notify::Notifications;
 use super::{Id, Locked, Record, Status, Store, delete};
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::launch::{Identity, gate};
@@ -15,7 +16,12 @@ pub fn start(store: &Store, id: &Id) -> Result<()> {
     let locked = store.folder(id)?.lock()?;
     let (record, status) = locked.status()?;
     match status {
-        Status::Created => open(&locked, &record),
+        Status::Created => {
+            let notifications = open(&locked, &record)?;
+            // Others may signal and delete the container while it is getting ready.
+            drop(locked);
+            notifications.map_or(Ok(()), Notifications::forward)
+        }
         Status::Stopped => Err(state("cannot start a container that has stopped")),
         Status::Running => Err(state("cannot start an already running container")),
         other => Err(state(&format!("cannot start a container in the {other} state"))),
@@ -27,13 +33,16 @@ fn state(text: &str) -> Error {
 }
 
 /// Opens the gate and runs the poststart hooks; their failure ends the container (runtime-spec, lifecycle step 9).
-pub(super) fn open(locked: &Locked, record: &Record) -> Result<()> {
+///
+/// Answers where the container will say that it is ready, if it was created to do so.
+pub(super) fn open(locked: &Locked, record: &Record) -> Result<Option<Notifications>> {
+    let notifications = Notifications::listen(locked, record)?;
     {
         let _span = trace::span("open gate");
         gate::open(locked.as_fd()).wrap(|| "unable to start container process")?;
     }
     if record.hooks.poststart.is_empty() {
-        return Ok(());
+        return Ok(notifications);
     }
     let _span = trace::span("poststart hooks");
     let state = identity(record).state("running", Some(record.init.pid))?;
@@ -41,7 +50,8 @@ pub(super) fn open(locked: &Locked, record: &Record) -> Result<()> {
         if let Err(e) = delete::end(record) {
             log::aside(&format!("after the failed poststart hook: {e}"));
         }
-    })
+    })?;
+    Ok(notifications)
 }
 
 pub(super) fn identity(record: &Record) -> Identity {
