@@ -1,7 +1,8 @@
 //! From mount options to mount attributes; pure.
 
+use super::tree::Alteration;
 use crate::config::{Mount, MountSource, Propagation, PropagationKind};
-use crate::sys::mount::attr;
+use crate::sys::mount::{Change, attr};
 
 /// The attributes that a bind mount either has because it was asked for, or does not have.
 const BINARY: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
@@ -106,6 +107,68 @@ pub(super) fn from_statvfs(flags: u64) -> u64 {
     out
 }
 
+/// The flags of mount(2) for these attributes.
+pub(super) fn to_mount_flags(attributes: u64) -> u64 {
+    const PAIRS: [(u64, u64); 7] = [
+        (attr::RDONLY, 1),
+        (attr::NOSUID, 1 << 1),
+        (attr::NODEV, 1 << 2),
+        (attr::NOEXEC, 1 << 3),
+        (attr::NOSYMFOLLOW, 1 << 8),
+        (attr::NOATIME, 1 << 10),
+        (attr::NODIRATIME, 1 << 11),
+    ];
+    let atime = match attributes & attr::ATIME {
+        attr::STRICTATIME => 1 << 24,
+        attr::NOATIME => 0,
+        _ => 1 << 21,
+    };
+    let set = PAIRS.iter().filter(|(bit, _)| attributes & bit != 0);
+    set.fold(atime, |flags, (_, flag)| flags | flag)
+}
+
+/// The changes that the options of `mount` ask for, in order; `asked` are those of the mount itself. `recursive`: there may be
+/// mounts below it, so that recursive and plain changes are different ones.
+pub(super) fn alterations(mount: &Mount, asked: SetClear, recursive: bool) -> Vec<Alteration> {
+    let mut out = vec![Alteration {
+        recursive: false,
+        change: Change {
+            set: asked.set,
+            clear: asked.clear,
+            ..Change::default()
+        },
+    }];
+    if mount.rec_attr_set | mount.rec_attr_clear != 0 {
+        out.push(Alteration {
+            recursive: true,
+            change: Change {
+                set: mount.rec_attr_set,
+                clear: mount.rec_attr_clear,
+                ..Change::default()
+            },
+        });
+    }
+    for (index, step) in mount.propagation.iter().enumerate() {
+        let flag = propagation_flag(step.kind);
+        // The first one goes with the attributes if both are about the same mounts. Unbindable mounts cannot be placed.
+        if index == 0 && !(step.recursive && recursive) && step.kind != PropagationKind::Unbindable {
+            out[0].change.propagation = flag;
+            continue;
+        }
+        out.push(Alteration {
+            recursive: step.recursive,
+            change: Change {
+                propagation: flag,
+                ..Change::default()
+            },
+        });
+    }
+    if out[0].change.is_empty() {
+        out.remove(0);
+    }
+    out
+}
+
 /// The options that stand for `attributes`, for messages.
 fn names(attributes: u64) -> String {
     let atime = match attributes & attr::ATIME {
@@ -200,6 +263,34 @@ mod tests {
         let mut mount = filesystem("sysfs", "/sys");
         mount.attr_set = attr::RDONLY;
         assert_eq!(of_filesystem(&mount), attr::RDONLY);
+    }
+
+    #[test]
+    fn propagation_rides_along_where_it_can() {
+        let step = |kind, recursive| Propagation { kind, recursive };
+        let mut mount = bind("/a", "/b");
+        mount.propagation = vec![step(PropagationKind::Private, true)];
+        let asked = SetClear { set: 1, clear: 0 };
+        assert_eq!(alterations(&mount, asked, false).len(), 1);
+        let apart = alterations(&mount, asked, true);
+        assert_eq!(
+            (apart.len(), apart[0].change.propagation, apart[1].recursive),
+            (2, 0, true)
+        );
+        assert_eq!(alterations(&mount, SetClear::default(), true).len(), 1);
+        mount.propagation = vec![step(PropagationKind::Unbindable, false)];
+        mount.rec_attr_set = attr::RDONLY;
+        let order = alterations(&mount, SetClear::default(), false);
+        assert_eq!(
+            (order[0].change.set, order[1].change.propagation),
+            (attr::RDONLY, 1 << 17)
+        );
+    }
+
+    #[test]
+    fn attributes_as_mount_flags() {
+        assert_eq!(to_mount_flags(attr::RDONLY | attr::NOEXEC), 1 | 8 | 1 << 21);
+        assert_eq!(to_mount_flags(attr::STRICTATIME | attr::NODIRATIME), 1 << 24 | 1 << 11);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bind mounts.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, PROC_SUPER_MAGIC};
@@ -8,10 +8,11 @@ use rustix::io::Errno;
 
 use super::attributes::{self, SetClear};
 use super::mount::MountStep;
+use super::tree::Tree;
 use super::{Room, resolve, target};
 use crate::config::{MountSource, SymlinkRule};
 use crate::error::{Error, Result, ResultExt};
-use crate::sys::mount::{self, Change, Copying};
+use crate::sys::mount::Copying;
 
 /// Mounts a path of the host.
 pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
@@ -21,70 +22,63 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
     if step.mount.symlink == SymlinkRule::Copy && copy_link(step, room, path)? {
         return Ok(());
     }
-    let opened;
-    let (tree, inherited) = match open(step, path, *recursive)? {
-        Source::Here(fd) => {
-            opened = fd;
-            (opened.as_fd(), false)
-        }
-        Source::FromHost(fd) => (fd.as_fd(), true),
-    };
-    let target = target::open(room.root()?, &step.mount, Some(tree))?;
-    if step.mount.destination == Path::new("/proc")
-        && rustix::fs::fstatfs(tree).call(|| "fstatfs(source)")?.f_type != PROC_SUPER_MAGIC
+    let (tree, from_host) = open(step, path, *recursive)?;
+    let source = tree.inode();
+    let target = target::open(room.root()?, &step.mount, source)?;
+    if let (true, Some(source)) = (step.mount.destination == Path::new("/proc"), source)
+        && rustix::fs::fstatfs(source).call(|| "fstatfs(source)")?.f_type != PROC_SUPER_MAGIC
     {
         return Err(Error::message("/proc cannot be mounted because it is not of type proc"));
     }
     let Some(asked) = attributes::of_bind(&step.mount) else {
-        return step.attach(tree, &target, Change::default(), *recursive);
+        return step
+            .attach(tree, &target, SetClear::default(), *recursive, room)
+            .map(drop);
     };
     // What the host opened before the user namespace was there has no locks, but is treated as if it had them.
-    let locked = || {
-        let existing = rustix::fs::fstatvfs(tree).call(|| "fstatvfs(source)")?.f_flag.bits();
-        attributes::of_locked_bind(&step.mount, attributes::from_statvfs(existing)).map_err(Error::message)
+    if from_host && step.in_userns && step.idmap.is_none() {
+        let asked = locked(step, &tree)?;
+        return step.attach(tree, &target, asked, *recursive, room).map(drop);
+    }
+    match step.attach(tree, &target, asked, *recursive, room) {
+        Err(e) if e.errno() == Some(libc::EPERM) => {
+            let (tree, _) = open(step, path, *recursive)?;
+            let asked = locked(step, &tree)?;
+            step.attach(tree, &target, asked, *recursive, room).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// The attributes that a source with locked ones can have.
+fn locked(step: &MountStep, tree: &Tree) -> Result<SetClear> {
+    let existing = match tree.inode() {
+        Some(source) => rustix::fs::fstatvfs(source).call(|| "fstatvfs(source)")?.f_flag.bits(),
+        None => 0,
     };
-    if inherited && step.in_userns && step.idmap.is_none() {
-        return step.attach(tree, &target, change(locked()?), *recursive);
-    }
-    match step.attach(tree, &target, change(asked), *recursive) {
-        Err(e) if e.errno() == Some(libc::EPERM) => step.attach(tree, &target, change(locked()?), *recursive),
-        other => other,
-    }
+    attributes::of_locked_bind(&step.mount, attributes::from_statvfs(existing)).map_err(Error::message)
 }
 
-enum Source<'a> {
-    Here(OwnedFd),
-    FromHost(&'a OwnedFd),
-}
-
-fn change(asked: SetClear) -> Change<'static> {
-    Change {
-        set: asked.set,
-        clear: asked.clear,
-        ..Change::default()
-    }
-}
-
-/// A detached copy of the source. What init may not reach (a directory above it is closed to the container's root user) the
-/// runtime has opened before; so it has what it mapped the ids of.
-fn open<'a>(step: &'a MountStep, path: &Path, recursive: bool) -> Result<Source<'a>> {
+/// A copy of the source. What init may not reach (a directory above it is closed to the container's root user) the runtime has
+/// opened before; so it has what it mapped the ids of. Returns whether that one is used.
+fn open(step: &MountStep, path: &Path, recursive: bool) -> Result<(Tree, bool)> {
+    let from_host = |fd: &OwnedFd| Ok((Tree::Detached(fd.try_clone().call(|| "dup(source)")?), true));
     if let (Some(fd), Some(_)) = (&step.source, &step.idmap) {
-        return Ok(Source::FromHost(fd));
+        return from_host(fd);
     }
-    match (copy(step.mount.symlink, path, recursive), &step.source) {
-        (Ok(fd), _) => Ok(Source::Here(fd)),
-        (Err(_), Some(fd)) => Ok(Source::FromHost(fd)),
-        (Err(e), None) => Err(Error::sys(format!("open_tree({:?})", path.display()), e)),
+    match (Tree::copy_at(path, how(step.mount.symlink, recursive)), &step.source) {
+        (Ok(tree), _) => Ok((tree, false)),
+        (Err(_), Some(fd)) => from_host(fd),
+        (Err(e), None) => Err(e),
     }
 }
 
-/// A detached copy of the mount at a path of the host.
-pub(super) fn copy(rule: SymlinkRule, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    let how = Copying {
+/// How to copy a mount at a path of the host.
+pub(super) fn how(rule: SymlinkRule, recursive: bool) -> Copying {
+    Copying {
         recursive,
         no_follow: matches!(rule, SymlinkRule::SourceNoFollow | SymlinkRule::NoFollow),
-    };
-    mount::copy_at(CWD, path, how)
+    }
 }
 
 /// `copy-symlink`: a source that is a symbolic link is made anew in the container. Returns whether it is one.

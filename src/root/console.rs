@@ -7,9 +7,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 
+use super::tree::Tree;
 use super::{Room, devices, resolve};
 use crate::error::{Error, Result, ResultExt};
-use crate::sys::mount;
 
 /// Both ends of the pty.
 #[derive(Debug)]
@@ -44,8 +44,7 @@ pub(super) fn make(room: &mut Room) -> Result<()> {
             "/dev/console is a symbolic link; remove it from the image",
         ));
     }
-    let tree = mount::copy(console.slave.as_fd(), false).call(|| "open_tree(pty)")?;
-    mount::attach(tree.as_fd(), target.as_fd()).call(|| "move_mount(\"/dev/console\")")?;
+    Tree::copy(console.slave.as_fd(), false)?.attach(target.as_fd(), &[], room)?;
     room.set_console(console);
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::tree::{Alteration, Tree};
 use super::{Room, bind, resolve};
 use crate::config::{Device, DeviceKind, SymlinkRule};
 use crate::error::{Error, Result, ResultExt, Wrap};
-use crate::sys::mount::{self, Change, attr};
+use crate::sys::mount::{Change, attr};
 
 /// The devices that every container has (config-linux.md, Default Devices).
 const DEFAULTS: [(&str, u32, u32); 6] = [
@@ -56,9 +57,8 @@ pub(super) fn complete(configured: &[Device]) -> Vec<Device> {
 }
 
 /// Makes the nodes. In a user namespace, where the kernel forbids that, the host's are bind-mounted instead.
-pub(super) fn make(devices: &[Device], bind: bool, room: &Room) -> Result<()> {
-    let root = room.root()?;
-    let dev = open_dev(root)?;
+pub(super) fn make(devices: &[Device], bind: bool, room: &mut Room) -> Result<()> {
+    let dev = open_dev(room.root()?)?;
     for device in devices {
         let name = device.path.file_name().ok_or(Errno::INVAL).call(|| "mknod(\"/\")")?;
         let name = Path::new(name);
@@ -67,11 +67,11 @@ pub(super) fn make(devices: &[Device], bind: bool, room: &Room) -> Result<()> {
             Some(path) if path == Path::new("/dev") => dev.as_fd(),
             path => {
                 let path = path.unwrap_or(Path::new("/"));
-                parent = resolve::make_dir(root, path).call(|| format!("mkdir({:?})", path.display()))?;
+                parent = resolve::make_dir(room.root()?, path).call(|| format!("mkdir({:?})", path.display()))?;
                 parent.fd.as_fd()
             }
         };
-        node(dir, name, device, bind).wrap(|| format!("device {}", device.path.display()))?;
+        node(dir, name, device, bind, room).wrap(|| format!("device {}", device.path.display()))?;
     }
     Ok(())
 }
@@ -85,16 +85,16 @@ pub(super) fn open_dev(root: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
-fn node(dir: BorrowedFd<'_>, name: &Path, device: &Device, bind: bool) -> Result<()> {
+fn node(dir: BorrowedFd<'_>, name: &Path, device: &Device, bind: bool, room: &mut Room) -> Result<()> {
     if bind && device.kind != DeviceKind::Fifo {
-        return bind_node(dir, name, device);
+        return bind_node(dir, name, device, room);
     }
     let mode = Mode::from_raw_mode(device.mode & 0o7777);
     let number = rustix::fs::makedev(device.major, device.minor);
     match rustix::fs::mknodat(dir, name, file_type(device.kind), mode, number) {
         Ok(()) => own(dir, name, device),
         Err(Errno::EXIST) => Ok(()),
-        Err(Errno::PERM) => bind_node(dir, name, device),
+        Err(Errno::PERM) => bind_node(dir, name, device, room),
         Err(e) => Err(Error::sys("mknod()", e)),
     }
 }
@@ -111,7 +111,7 @@ fn own(dir: BorrowedFd<'_>, name: &Path, device: &Device) -> Result<()> {
     rustix::fs::chownat(&fd, c"", owner.0, owner.1, AtFlags::EMPTY_PATH).call(|| "chown()")
 }
 
-fn bind_node(dir: BorrowedFd<'_>, name: &Path, device: &Device) -> Result<()> {
+fn bind_node(dir: BorrowedFd<'_>, name: &Path, device: &Device, room: &mut Room) -> Result<()> {
     let tree = host_node(device)?;
     let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, create, Mode::empty()) {
@@ -123,12 +123,13 @@ fn bind_node(dir: BorrowedFd<'_>, name: &Path, device: &Device) -> Result<()> {
         set: attr::NOSUID | attr::NOEXEC,
         ..Change::default()
     };
-    mount::change(tree.as_fd(), false, &change).call(|| "mount_setattr()")?;
-    mount::attach(tree.as_fd(), target.as_fd()).call(|| "move_mount()")
+    let recursive = false;
+    tree.attach(target.as_fd(), &[Alteration { recursive, change }], room)
+        .map(drop)
 }
 
 /// The host's node with the same name, or else the one with the same number.
-fn host_node(device: &Device) -> Result<OwnedFd> {
+fn host_node(device: &Device) -> Result<Tree> {
     let by_number = format!(
         "/dev/{}/{}:{}",
         if device.kind == DeviceKind::Block {
@@ -139,15 +140,12 @@ fn host_node(device: &Device) -> Result<OwnedFd> {
         device.major,
         device.minor
     );
-    let copy =
-        |path: &Path| bind::copy(SymlinkRule::Follow, path, false).call(|| format!("open_tree({:?})", path.display()));
-    let by_name = copy(&device.path).and_then(|fd| verify(fd.as_fd(), device).map(|()| fd));
-    by_name.or_else(|why| {
-        let Ok(fd) = copy(Path::new(&by_number)) else {
-            return Err(why);
-        };
-        verify(fd.as_fd(), device).map(|()| fd)
-    })
+    let copy = |path: &Path| {
+        let tree = Tree::copy_at(path, bind::how(SymlinkRule::Follow, false))?;
+        tree.inode().map_or(Ok(()), |inode| verify(inode, device))?;
+        Ok(tree)
+    };
+    copy(&device.path).or_else(|why| copy(Path::new(&by_number)).map_err(|_| why))
 }
 
 fn verify(fd: BorrowedFd<'_>, device: &Device) -> Result<()> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::idmap::{self, UserNamespaces};
 use super::mount::{MountStep, is_bound, refuse_without_namespace};
+use super::tree::Tree;
 use super::{CgroupView, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
 use crate::config::{Config, Mount, MountSource, NamespaceKind, PropagationKind};
-use crate::error::{Error, Result, ResultExt, Wrap};
+use crate::error::{Result, ResultExt, Wrap};
 use crate::sys::mount::{self, Change};
 
 /// The umask of a process that does not name one, as in runc.
@@ -112,13 +113,15 @@ impl Mounts<'_> {
         if idmap.is_none() && !self.in_userns {
             return Ok(None);
         }
-        let tree = match (bind::copy(mount.symlink, path, *recursive), idmap) {
-            (Ok(tree), _) => tree,
-            (Err(e), Some(_)) => return Err(Error::sys(format!("open_tree({:?})", path.display()), e)),
+        let tree = match (Tree::copy_at(path, bind::how(mount.symlink, *recursive)), idmap) {
+            (Ok(Tree::Detached(tree)), _) => tree,
+            (Ok(Tree::Classic(_, why)) | Err(why), Some(_)) => return Err(why.wrap("open an id-mapped source")),
             // If init cannot open it either, it will say why.
-            (Err(_), None) => return Ok(None),
+            (_, None) => return Ok(None),
         };
-        self.cut_off_host(&tree)?;
+        if let Err(e) = self.cut_off_host(&tree) {
+            return if idmap.is_some() { Err(e) } else { Ok(None) };
+        }
         if let (Some(namespace), Some(how)) = (idmap, &mount.idmap) {
             idmap::apply(&tree, how.recursive, namespace)?;
         }

@@ -9,10 +9,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes::{cuts_off_host, propagation_flag};
-use super::{Room, devices, resolve};
+use super::tree::{self, Alteration, Tree};
+use super::{Room, devices, filesystem, resolve};
 use crate::config::Propagation;
 use crate::error::{Error, Result, ResultExt};
-use crate::sys::mount::{self, Change, attr};
+use crate::sys::mount::{self, Change};
 
 /// `MS_REC` (mount(2)).
 const RECURSIVE: u64 = 1 << 14;
@@ -54,9 +55,8 @@ pub(super) fn open_rootfs(rootfs: &Path, own_mount: bool, room: &mut Room) -> Re
         room.set_root(dir);
         return Ok(());
     }
-    let tree = mount::copy(dir.as_fd(), true).call(|| format!("open_tree({shown:?})"))?;
-    mount::attach(tree.as_fd(), dir.as_fd()).call(|| format!("move_mount({shown:?})"))?;
-    room.set_root(tree);
+    let mount = Tree::copy(dir.as_fd(), true)?.attach(dir.as_fd(), &[], room)?;
+    room.set_root(mount);
     Ok(())
 }
 
@@ -71,11 +71,14 @@ pub(super) fn pivot(propagation: Propagation, room: &mut Room) -> Result<()> {
     mount::pivot_here().call(|| "pivot_root(\".\", \".\")")?;
     if let Some(old) = old {
         // The unmounting below must not reach the host.
-        let change = Change {
-            propagation: SLAVE,
-            ..Change::default()
+        let slave = Alteration {
+            recursive: true,
+            change: Change {
+                propagation: SLAVE,
+                ..Change::default()
+            },
         };
-        mount::change(old.as_fd(), true, &change).call(|| "mount_setattr(old root, slave)")?;
+        tree::alter(old.as_fd(), slave, room)?;
     }
     mount::detach(c".").call(|| "umount(old root)")?;
     room.entered = true;
@@ -84,9 +87,10 @@ pub(super) fn pivot(propagation: Propagation, room: &mut Room) -> Result<()> {
 
 /// Moves the new root on top of `/` and changes to it; the old root stays below it.
 pub(super) fn move_root(rootfs: &Path, room: &mut Room) -> Result<()> {
-    hide_host_filesystems(rootfs)?;
+    hide_host_filesystems(rootfs, room)?;
     let top = mount::open_dir(c"/").call(|| "open(\"/\")")?;
-    mount::attach(room.root()?, top.as_fd()).call(|| "move_mount(\"/\")")?;
+    let root = room.shared_root()?;
+    tree::relocate(root.as_fd(), top.as_fd(), room)?;
     chroot(room)
 }
 
@@ -101,7 +105,7 @@ pub(super) fn chroot(room: &mut Room) -> Result<()> {
 
 /// Below a root that was only moved, the host's procfs and sysfs stay reachable for the kernel, which then lets a container in a
 /// user namespace mount fresh ones without the masks. So they go, or are covered.
-fn hide_host_filesystems(rootfs: &Path) -> Result<()> {
+fn hide_host_filesystems(rootfs: &Path, room: &mut Room) -> Result<()> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").call(|| "read(\"/proc/self/mountinfo\")")?;
     for path in full_proc_and_sysfs(&table, rootfs) {
         match mount::propagate(&path, SLAVE | RECURSIVE) {
@@ -110,17 +114,16 @@ fn hide_host_filesystems(rootfs: &Path) -> Result<()> {
             other => other.call(|| format!("mount({path:?}, slave)"))?,
         }
         match mount::detach(&path) {
-            Err(Errno::INVAL | Errno::PERM) => cover(&path)?,
+            Err(Errno::INVAL | Errno::PERM) => cover(&path, room)?,
             other => other.call(|| format!("umount({path:?})"))?,
         }
     }
     Ok(())
 }
 
-fn cover(path: &CString) -> Result<()> {
-    let tree = super::filesystem::make("tmpfs", &[], attr::RDONLY)?;
+fn cover(path: &CString, room: &mut Room) -> Result<()> {
     let target = mount::open_dir(path).call(|| format!("open({path:?})"))?;
-    mount::attach(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))
+    filesystem::make_mask(None)?.attach(target.as_fd(), &[], room).map(drop)
 }
 
 /// The mountpoints of whole procfs and sysfs mounts outside of `rootfs` in a mountinfo table (proc_pid_mountinfo(5)).

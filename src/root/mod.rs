@@ -29,6 +29,7 @@ mod room;
 mod seal;
 mod step;
 mod target;
+mod tree;
 
 use std::path::PathBuf;
 

@@ -1,14 +1,17 @@
 //! One entry of `mounts`.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::attributes::{self, SetClear};
+use super::filesystem::Recipe;
 use super::target::{self, Target};
-use super::{CgroupView, Room, attributes, bind, cgroup, copyup, filesystem, idmap};
-use crate::config::{Mount, MountSource, Propagation, PropagationKind};
-use crate::error::{Error, Result, ResultExt, Wrap};
-use crate::sys::mount::{self, Change, Copying, FsContext, attr};
+use super::tree::{self, Alteration, Tree};
+use super::{CgroupView, Room, bind, cgroup, copyup, idmap};
+use crate::config::{Mount, MountSource};
+use crate::error::{Error, Result, Wrap};
+use crate::sys::mount::{Change, Copying, attr};
 
 /// A mount with everything that the host had to open for it.
 #[derive(Debug)]
@@ -54,128 +57,85 @@ impl MountStep {
 
     fn mount_filesystem(&self, room: &mut Room, fstype: &str, device: &str) -> Result<()> {
         let target = target::open(room.root()?, &self.mount, None)?;
-        let label = self.label.as_deref().filter(|_| takes_label(fstype));
-        let mut parameters = filesystem::parameters(&self.mount, fstype, device, label);
-        if fstype == "tmpfs" && target.existed {
-            filesystem::take_over_mode(&mut parameters, &target.fd)?;
-        }
         let attributes = attributes::of_filesystem(&self.mount);
-        let tree = match filesystem::make(fstype, &parameters, attributes) {
+        let mut recipe = Recipe::of(&self.mount, fstype, device, attributes);
+        if takes_label(fstype) {
+            recipe = recipe.labelled(self.label.as_deref());
+        }
+        if fstype == "tmpfs" && target.existed {
+            recipe = recipe.take_over_mode(target.fd.as_fd())?;
+        }
+        let tree = recipe.make()?;
+        if let (Tree::Detached(fd), Some(namespace)) = (&tree, &self.idmap) {
+            idmap::apply(fd, false, namespace)?;
+        }
+        let mount = match self.attach(tree, &target, SetClear::default(), false, room) {
             Err(e) if fstype == "sysfs" && self.in_userns && e.errno() == Some(libc::EPERM) => {
-                return self.bind_host_sysfs(&target);
+                return self.bind_host_sysfs(&target, room);
             }
             other => other?,
         };
         if fstype == "proc" && attributes & attr::RDONLY == 0 {
-            room.trust_procfs(&tree)?;
-        }
-        if let Some(namespace) = &self.idmap {
-            idmap::apply(&tree, false, namespace)?;
+            room.trust_procfs(&mount)?;
         }
         if self.mount.copy_up && target.existed {
-            copyup::copy(target.fd.as_fd(), tree.as_fd()).wrap(|| "tmpcopyup")?;
+            copyup::copy(target.fd.as_fd(), mount.as_fd()).wrap(|| "tmpcopyup")?;
         }
-        self.attach(tree.as_fd(), &target, Change::default(), false)?;
         if attributes::waits_for_readonly(&self.mount) {
-            room.to_be_readonly.push((self.mount.index, tree));
+            room.to_be_readonly.push((self.mount.index, mount));
         }
         Ok(())
     }
 
-    /// Gives a detached mount its attributes, puts it in its place and gives it its propagation. `recursive`: it has, or may
+    /// Puts a mount in its place, with the attributes `asked` for and what else the options want. `recursive`: it has, or may
     /// have, mounts below it.
     pub(super) fn attach(
         &self,
-        tree: BorrowedFd<'_>,
+        tree: Tree,
         target: &Target,
-        mut change: Change<'_>,
+        asked: SetClear,
         recursive: bool,
-    ) -> Result<()> {
-        let mut propagation = self.mount.propagation.as_slice();
-        if let [first, rest @ ..] = propagation
-            && fits_into_first_call(*first, recursive)
-        {
-            change.propagation = attributes::propagation_flag(first.kind);
-            propagation = rest;
-        }
-        if !change.is_empty() {
-            mount::change(tree, false, &change).call(|| "mount_setattr()")?;
-        }
-        let below = Change {
-            set: self.mount.rec_attr_set,
-            clear: self.mount.rec_attr_clear,
-            ..Change::default()
-        };
-        if !below.is_empty() {
-            mount::change(tree, true, &below).call(|| "mount_setattr(AT_RECURSIVE)")?;
-        }
-        let destination = &self.mount.destination;
-        mount::attach(tree, target.fd.as_fd()).call(|| format!("move_mount({:?})", destination.display()))?;
-        for step in propagation {
-            propagate(tree, *step)?;
-        }
-        Ok(())
+        room: &mut Room,
+    ) -> Result<OwnedFd> {
+        let changes = attributes::alterations(&self.mount, asked, recursive);
+        tree.attach(target.fd.as_fd(), &changes, room)
     }
 
     /// `remount`: changes what is mounted there already.
     fn remount(&self, room: &mut Room) -> Result<()> {
         let target = target::open(room.root()?, &self.mount, None)?;
         if let MountSource::Filesystem { fstype, .. } = &self.mount.source {
-            let fs = FsContext::pick(target.fd.as_fd()).call(|| "fspick()")?;
-            for parameter in filesystem::parameters(&self.mount, fstype, "none", None) {
-                match &parameter {
-                    filesystem::Parameter::Flag(key) => fs.flag(key),
-                    filesystem::Parameter::Text(key, value) => fs.text(key, value),
-                }
-                .call(|| format!("fsconfig({parameter:?})"))?;
-            }
-            fs.reconfigure().call(|| format!("fsconfig({fstype}, reconfigure)"))?;
+            Recipe::of(&self.mount, fstype, "none", 0).reconfigure(target.fd.as_fd())?;
         }
         let asked = attributes::of_bind(&self.mount).unwrap_or_default();
-        let change = Change {
-            set: asked.set,
-            clear: asked.clear,
-            ..Change::default()
-        };
-        mount::change(target.fd.as_fd(), false, &change).call(|| "mount_setattr()")?;
-        self.mount
-            .propagation
+        let changes = attributes::alterations(&self.mount, asked, true);
+        changes
             .iter()
-            .try_for_each(|step| propagate(target.fd.as_fd(), *step))
+            .try_for_each(|change| tree::alter(target.fd.as_fd(), *change, room))
     }
 
     /// A user namespace that does not own the network namespace cannot mount sysfs; it sees the host's, read-only.
-    fn bind_host_sysfs(&self, target: &Target) -> Result<()> {
+    fn bind_host_sysfs(&self, target: &Target, room: &mut Room) -> Result<()> {
         let how = Copying {
             recursive: true,
             no_follow: true,
         };
-        let tree = mount::copy_at(rustix::fs::CWD, Path::new("/sys"), how).call(|| "open_tree(\"/sys\")")?;
-        let change = Change {
-            set: self.mount.attr_set & !attr::ATIME | attr::RDONLY,
-            ..Change::default()
+        let tree = Tree::copy_at(Path::new("/sys"), how)?;
+        let read_only = Alteration {
+            recursive: true,
+            change: Change {
+                set: self.mount.attr_set & !attr::ATIME | attr::RDONLY,
+                ..Change::default()
+            },
         };
-        mount::change(tree.as_fd(), true, &change).call(|| "mount_setattr(\"/sys\")")?;
-        self.attach(tree.as_fd(), target, Change::default(), true)
+        let mut changes = vec![read_only];
+        changes.extend(attributes::alterations(&self.mount, SetClear::default(), true));
+        tree.attach(target.fd.as_fd(), &changes, room).map(drop)
     }
 }
 
 fn takes_label(fstype: &str) -> bool {
     !matches!(fstype, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
-}
-
-/// The first change of propagation can go with the attributes if both are about the same mounts. An unbindable tree cannot be
-/// put in place, so that has to come after.
-fn fits_into_first_call(first: Propagation, recursive: bool) -> bool {
-    first.kind != PropagationKind::Unbindable && !(first.recursive && recursive)
-}
-
-fn propagate(tree: BorrowedFd<'_>, propagation: Propagation) -> Result<()> {
-    let change = Change {
-        propagation: attributes::propagation_flag(propagation.kind),
-        ..Change::default()
-    };
-    mount::change(tree, propagation.recursive, &change).call(|| format!("mount_setattr({:?})", propagation.kind))
 }
 
 /// A mount with that destination is there and comes from the host, so that what is in it must not be touched.
@@ -237,22 +197,6 @@ pub(super) mod tests {
             device: fstype.into(),
         };
         plain(source, destination)
-    }
-
-    #[test]
-    fn propagation_rides_along_where_it_can() {
-        let private = |recursive| Propagation {
-            kind: PropagationKind::Private,
-            recursive,
-        };
-        assert!(fits_into_first_call(private(true), false));
-        assert!(fits_into_first_call(private(false), true));
-        assert!(!fits_into_first_call(private(true), true));
-        let unbindable = Propagation {
-            kind: PropagationKind::Unbindable,
-            recursive: false,
-        };
-        assert!(!fits_into_first_call(unbindable, false));
     }
 
     #[test]

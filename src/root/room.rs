@@ -1,6 +1,7 @@
 //! What init carries from step to step.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 
@@ -11,7 +12,7 @@ use crate::sys::mount::{self, FsContext, attr};
 /// The descriptors and facts that one step leaves for the next. All descriptors are close-on-exec.
 #[derive(Debug, Default)]
 pub struct Room {
-    root: Option<OwnedFd>,
+    root: Option<Arc<OwnedFd>>,
     procfs: Option<OwnedFd>,
     /// Mounts that become read-only in the end, with their index in config.json.
     pub(super) to_be_readonly: Vec<(usize, OwnedFd)>,
@@ -40,8 +41,15 @@ impl Room {
         }
     }
 
+    /// The same, to be kept while the room changes.
+    pub(super) fn shared_root(&self) -> Result<Arc<OwnedFd>> {
+        self.root
+            .clone()
+            .ok_or_else(|| Error::message("the container's root is not open yet"))
+    }
+
     pub(super) fn set_root(&mut self, root: OwnedFd) {
-        self.root = Some(root);
+        self.root = Some(Arc::new(root));
     }
 
     /// A procfs that nobody can have tampered with, seen from inside the container's namespaces. It is the container's own

@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags};
 
 use super::resolve::{self, Found};
+use super::tree::{self, Alteration, Tree};
 use super::{Room, devices, filesystem};
 use crate::error::{Result, ResultExt, Wrap};
-use crate::sys::mount::{self, Change, attr};
+use crate::sys::mount::{Change, attr};
 
-const READ_ONLY: Change<'static> = Change {
-    set: attr::RDONLY,
-    clear: 0,
-    propagation: 0,
-    idmap: None,
+const READ_ONLY: Alteration = Alteration {
+    recursive: false,
+    change: Change {
+        set: attr::RDONLY,
+        clear: 0,
+        propagation: 0,
+        idmap: None,
+    },
 };
 
 /// Writes sysctls through the trusted procfs, each value in one piece.
@@ -42,32 +46,29 @@ fn sysctl_file(name: &str) -> String {
 /// Makes the mounts read-only that were to be so from the beginning, had there not been files to make in them.
 pub(super) fn close_mounts(room: &mut Room) -> Result<()> {
     for (index, mount) in std::mem::take(&mut room.to_be_readonly) {
-        mount::change(mount.as_fd(), false, &READ_ONLY)
-            .call(|| format!("mount_setattr(mounts[{index}], read-only)"))?;
+        tree::alter(mount.as_fd(), READ_ONLY, room).wrap(|| format!("mounts[{index}]"))?;
     }
     Ok(())
 }
 
 /// Puts a read-only copy of each path on top of it; nosuid, nodev and noexec stay as they are there. Missing ones are skipped.
-pub(super) fn protect(paths: &[PathBuf], room: &Room) -> Result<()> {
-    let root = room.root()?;
+pub(super) fn protect(paths: &[PathBuf], room: &mut Room) -> Result<()> {
     for path in paths {
-        let protect = || {
-            let Some(Found { fd, .. }) = find(root, path)? else {
+        let protect = |room: &mut Room| {
+            let Some(Found { fd, .. }) = find(room.root()?, path)? else {
                 return Ok(());
             };
-            let tree = mount::copy(fd.as_fd(), true).call(|| "open_tree()")?;
-            mount::change(tree.as_fd(), false, &READ_ONLY).call(|| "mount_setattr()")?;
-            mount::attach(tree.as_fd(), fd.as_fd()).call(|| "move_mount()")
+            let copy = Tree::copy(fd.as_fd(), true)?;
+            copy.attach(fd.as_fd(), &[READ_ONLY], room).map(drop)
         };
-        protect().wrap(|| format!("read-only path {:?}", path.display()))?;
+        protect(room).wrap(|| format!("read-only path {:?}", path.display()))?;
     }
     Ok(())
 }
 
 /// Hides each path: a file behind the null device, a directory behind an empty one, which they all share. Missing ones are
 /// skipped.
-pub(super) fn mask(paths: &[PathBuf], label: Option<&str>, room: &Room) -> Result<()> {
+pub(super) fn mask(paths: &[PathBuf], label: Option<&str>, room: &mut Room) -> Result<()> {
     let mut masks = Masks {
         label,
         room,
@@ -83,7 +84,7 @@ pub(super) fn mask(paths: &[PathBuf], label: Option<&str>, room: &Room) -> Resul
 
 struct Masks<'a> {
     label: Option<&'a str>,
-    room: &'a Room,
+    room: &'a mut Room,
     /// The null device of the container.
     null: Option<OwnedFd>,
     /// The empty directory, once it is mounted somewhere.
@@ -96,24 +97,25 @@ impl Masks<'_> {
             return Ok(());
         };
         let directory = resolve::file_type(fd.as_fd()).call(|| "fstat()")? == FileType::Directory;
-        let (tree, first) = match (&self.empty, directory) {
-            (_, false) => (self.null()?, false),
-            (Some(empty), true) => (mount::copy(empty.as_fd(), false).call(|| "open_tree(mask)")?, false),
-            (None, true) => (filesystem::make_mask(self.label)?, true),
+        let tree = match (&self.empty, directory) {
+            (_, false) => self.null()?,
+            (Some(empty), true) => Tree::copy(empty.as_fd(), false)?,
+            (None, true) => filesystem::make_mask(self.label)?,
         };
-        mount::attach(tree.as_fd(), fd.as_fd()).call(|| "move_mount(mask)")?;
-        if first {
-            self.empty = Some(tree);
+        let mask = tree.attach(fd.as_fd(), &[], self.room)?;
+        if directory {
+            self.empty.get_or_insert(mask);
         }
         Ok(())
     }
 
-    fn null(&mut self) -> Result<OwnedFd> {
-        if self.null.is_none() {
-            self.null = Some(devices::find_null(self.room.root()?)?);
-        }
-        let null = self.null.as_ref().map_or(self.room.root()?, |fd| fd.as_fd());
-        mount::copy(null, false).call(|| "open_tree(\"/dev/null\")")
+    fn null(&mut self) -> Result<Tree> {
+        let null = match self.null.take() {
+            Some(null) => null,
+            None => devices::find_null(self.room.root()?)?,
+        };
+        let null = self.null.insert(null);
+        Tree::copy(null.as_fd(), false)
     }
 }
 
@@ -126,8 +128,9 @@ fn find(root: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<Option<Found>>
 }
 
 /// Makes the root itself read-only, not what is mounted in it.
-pub(super) fn close_root(room: &Room) -> Result<()> {
-    mount::change(room.root()?, false, &READ_ONLY).call(|| "mount_setattr(\"/\", read-only)")
+pub(super) fn close_root(room: &mut Room) -> Result<()> {
+    let root = room.shared_root()?;
+    tree::alter(root.as_fd(), READ_ONLY, room)
 }
 
 #[cfg(test)]

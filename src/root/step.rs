@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use super::mount::MountStep;
 use super::{Room, console, devices, enter, seal};
 use crate::config::{Device, Propagation};
-use crate::error::{Result, Wrap};
+use crate::error::Result;
 
 /// One step of building the root file system.
 #[derive(Debug)]
@@ -123,12 +123,8 @@ impl RootStep {
         }
     }
 
-    /// Carries the step out in init. The error says which step it was.
+    /// Carries the step out in init. Which step it was is for the caller to add to an error.
     pub fn apply(&self, room: &mut Room) -> Result<()> {
-        self.carry_out(room).wrap(|| self.describe())
-    }
-
-    fn carry_out(&self, room: &mut Room) -> Result<()> {
         match self {
             RootStep::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
