@@ -65,7 +65,8 @@ pub struct PrivsPlan {
     pub early: Vec<PrivStep>,
     /// Init, when the root file system is final and before it says "created".
     pub late: Vec<PrivStep>,
-    /// Init, after the start gate and the hooks, immediately before execve.
+    /// Init, after the start gate and the hooks, immediately before execve. Only a [`PrivStep::Seccomp`] that
+    /// [notifies](Program::notifies) may be taken out and done earlier, at any time after `late`.
     pub last: Vec<PrivStep>,
 }
 
@@ -104,7 +105,7 @@ fn early(input: &PrivsInput) -> Vec<PrivStep> {
 fn late(input: &PrivsInput) -> Vec<PrivStep> {
     let p = input.process;
     let now = input.seal == Seal::Now;
-    let mut steps = Vec::new();
+    let mut steps: Vec<PrivStep> = Vec::new();
     if let Some(profile) = &p.apparmor_profile {
         steps.push(PrivStep::Label(Label::AppArmor {
             profile: profile.clone(),
@@ -152,7 +153,11 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
         user_namespace: input.user_namespace,
     });
     steps.push(PrivStep::SettleCwd { path: p.cwd.clone() });
-    steps.push(caps::until_exec(input));
+    if input.seals_early() {
+        steps.extend(seal(input));
+    } else {
+        steps.push(caps::until_exec(input));
+    }
     steps
 }
 
@@ -160,15 +165,30 @@ fn last(input: &PrivsInput) -> Vec<PrivStep> {
     let mut steps = vec![PrivStep::CloseFds {
         first: 3 + input.preserved_fds,
     }];
-    if input.seal == Seal::Now {
-        // Nothing is executed any more, so that the flag changes nothing but this: seccomp can be loaded without privilege.
-        if input.seccomp.is_some() && !input.process.no_new_privileges {
-            steps.push(PrivStep::NoNewPrivs);
-        }
-        steps.push(caps::for_good(input.process));
+    if input.seal == Seal::Now && !input.seals_early() {
+        steps.extend(seal(input));
     }
     steps.extend(input.seccomp.clone().map(PrivStep::Seccomp));
     steps
+}
+
+/// What takes the place of execve's new capability sets. Nothing is executed any more, so that no_new_privs changes nothing but
+/// this: seccomp can be loaded without privilege.
+fn seal(input: &PrivsInput) -> Vec<PrivStep> {
+    let mut steps = Vec::new();
+    if input.seccomp.is_some() && !input.process.no_new_privileges {
+        steps.push(PrivStep::NoNewPrivs);
+    }
+    steps.push(caps::for_good(input.process));
+    steps
+}
+
+impl PrivsInput<'_> {
+    /// A filter that notifies an agent may be loaded before the last steps, because someone has to be there to hand its
+    /// descriptor on. The sets have to be final before it.
+    fn seals_early(&self) -> bool {
+        self.seal == Seal::Now && self.seccomp.as_ref().is_some_and(Program::notifies)
+    }
 }
 
 /// What runc and crun set when `user.umask` is absent.

@@ -233,3 +233,26 @@ fn hard_limits_rise_in_the_parent_only_for_a_user_namespace() {
     };
     assert_eq!(plan.beside, [ParentStep::OomScore(5), raise]);
 }
+
+#[test]
+fn a_payload_without_execve_is_sealed_before_a_filter_that_notifies() {
+    let p = process();
+    let notifying = Program {
+        flags: crate::sys::seccomp::FLAG_NEW_LISTENER,
+        ..program()
+    };
+    let plan = draw(&PrivsInput {
+        seal: Seal::Now,
+        seccomp: Some(notifying.clone()),
+        ..input(&p)
+    })
+    .unwrap();
+    assert!(names(&plan.late).ends_with(&["no new privileges", "capabilities"]));
+    assert_eq!(names(&plan.last), ["close descriptors", "seccomp"]);
+    let plan = draw(&PrivsInput {
+        seccomp: Some(notifying),
+        ..input(&p)
+    })
+    .unwrap();
+    assert_eq!(sets(&plan.late).permitted, 1 | CAP_SYS_ADMIN);
+}

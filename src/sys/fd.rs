@@ -50,14 +50,30 @@ fn gaps(first: u32, keep: &[RawFd]) -> Vec<(u32, u32)> {
 fn close_range(from: u32, to: u32, flags: libc::c_uint) -> Result<()> {
     // SAFETY: the call takes numbers only. Closing descriptors that have owners in this process is the caller's contract.
     let r = unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) };
-    if r < 0 {
-        Err(Error::sys(
-            format!("close_range({from}, {to}, {flags:#x})"),
-            Errno::last(),
-        ))
-    } else {
-        Ok(())
+    match Errno::result(r) {
+        Ok(_) => Ok(()),
+        // Old kernels, and seccomp profiles from their time: an outer one, or the container's own if it is loaded already.
+        Err(Errno::ENOSYS | Errno::EPERM) => close_one_by_one(from, to, flags),
+        Err(e) => Err(Error::sys(format!("close_range({from}, {to}, {flags:#x})"), e)),
     }
+}
+
+/// [`close_range`] by other means. Descriptors beyond what any process may have open are not looked for.
+fn close_one_by_one(from: u32, to: u32, flags: libc::c_uint) -> Result<()> {
+    const FEWEST: u64 = 1 << 16;
+    const MOST: u64 = 1 << 20;
+    let (_, hard) = super::sched::rlimit(0, libc::RLIMIT_NOFILE)?;
+    let end = u64::from(to).min(hard.clamp(FEWEST, MOST)) as RawFd;
+    for fd in from as RawFd..=end {
+        if flags & libc::CLOSE_RANGE_CLOEXEC != 0 {
+            // SAFETY: takes numbers only; an absent descriptor answers EBADF, which is no concern here.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        } else {
+            // SAFETY: as for close_range.
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -71,5 +87,19 @@ mod tests {
         assert_eq!(gaps(3, &[3]), [(4, END)]);
         assert_eq!(gaps(5, &[9, 3, 5, 7, 9]), [(6, 6), (8, 8), (10, END)]);
         assert_eq!(gaps(3, &[-1, 4]), [(3, 3), (5, END)]);
+    }
+
+    #[test]
+    fn without_close_range_each_descriptor_is_visited() {
+        use std::os::fd::AsRawFd;
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let high = rustix::io::fcntl_dupfd_cloexec(&file, 900).unwrap();
+        rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty()).unwrap();
+        let number = high.as_raw_fd();
+        close_one_by_one(number as u32, number as u32, libc::CLOSE_RANGE_CLOEXEC).unwrap();
+        assert_eq!(rustix::io::fcntl_getfd(&high).unwrap(), rustix::io::FdFlags::CLOEXEC);
+        std::mem::forget(high);
+        close_one_by_one(number as u32, number as u32, 0).unwrap();
+        assert!(!std::path::Path::new(&format!("/proc/self/fd/{number}")).exists());
     }
 }
