@@ -38,13 +38,13 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program> {
 /// [`compile`] without making the program small.
 pub(super) fn compile_long(profile: &LinuxSeccomp) -> Result<Program> {
     let mut flags = flags(profile);
-    if uses_notify(profile)? {
+    if uses_notify(profile) {
         flags |= sys::FLAG_NEW_LISTENER;
         // The kernel takes both only with a third flag; a runtime has one thread when it loads the filter anyway.
         flags &= !sys::FLAG_TSYNC;
     }
     let default = action(profile.default_action(), profile.default_errno_ret());
-    let architectures = architectures(profile)?;
+    let architectures = architectures(profile);
     let tail = export(&filter(profile, default, &architectures)?)?;
     let mut instructions = match default {
         ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_) | ScmpAction::Errno(nix::libc::ENOSYS) => Vec::new(),
@@ -69,37 +69,20 @@ fn flags(profile: &LinuxSeccomp) -> u32 {
     })
 }
 
-fn uses_notify(profile: &LinuxSeccomp) -> Result<bool> {
-    let notify = LinuxSeccompAction::ScmpActNotify;
-    if profile.default_action() == notify {
-        return Err(Error::config(
-            "linux.seccomp.defaultAction",
-            "SCMP_ACT_NOTIFY cannot be the default action",
-        ));
-    }
-    let used = profile.syscalls().iter().flatten().any(|s| s.action() == notify);
-    if used && profile.listener_path().is_none() {
-        return Err(Error::config(
-            "linux.seccomp.listenerPath",
-            "must be set when a rule has SCMP_ACT_NOTIFY",
-        ));
-    }
-    Ok(used)
+fn uses_notify(profile: &LinuxSeccomp) -> bool {
+    let mut rules = profile.syscalls().iter().flatten();
+    rules.any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
 }
 
 /// The architectures of the filter, native first, each once.
-fn architectures(profile: &LinuxSeccomp) -> Result<Vec<ScmpArch>> {
+fn architectures(profile: &LinuxSeccomp) -> Vec<ScmpArch> {
     let mut all = vec![ScmpArch::native()];
-    for (i, arch) in profile.architectures().iter().flatten().enumerate() {
-        let arch = architecture(*arch).ok_or_else(|| {
-            let at = format!("linux.seccomp.architectures[{i}]");
-            Error::config(at, format!("{arch:?} is not known to this build's libseccomp"))
-        })?;
+    for arch in profile.architectures().iter().flatten().map(|a| architecture(*a)) {
         if !all.contains(&arch) {
             all.push(arch);
         }
     }
-    Ok(all)
+    all
 }
 
 fn filter(profile: &LinuxSeccomp, default: ScmpAction, archs: &[ScmpArch]) -> Result<ScmpFilterContext> {
@@ -191,8 +174,8 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
     }
 }
 
-fn architecture(arch: Arch) -> Option<ScmpArch> {
-    Some(match arch {
+fn architecture(arch: Arch) -> ScmpArch {
+    match arch {
         Arch::ScmpArchNative => ScmpArch::native(),
         Arch::ScmpArchX86 => ScmpArch::X86,
         Arch::ScmpArchX86_64 => ScmpArch::X8664,
@@ -217,7 +200,7 @@ fn architecture(arch: Arch) -> Option<ScmpArch> {
         Arch::ScmpArchM68k => ScmpArch::M68k,
         Arch::ScmpArchSh => ScmpArch::Sh,
         Arch::ScmpArchSheb => ScmpArch::Sheb,
-    })
+    }
 }
 
 /// For each architecture the highest number among the system calls that the profile names, whatever it does with them.
