@@ -103,6 +103,8 @@ fn serve(
         if !unified {
             make_cgroup(parent)?;
         }
+        let pid = child.pid().as_raw_nonzero().get();
+        parent.beside.iter().try_for_each(|step| step.apply(pid))?;
         if !parent.join_first {
             // The folders are all that init needs; joining them can take long on cgroup v1 and goes on beside its mounts.
             channel.send(&ToInit::CgroupReady)?;
@@ -111,8 +113,6 @@ fn serve(
         if parent.join_first {
             channel.send(&ToInit::CgroupReady)?;
         }
-        let pid = child.pid().as_raw_nonzero().get();
-        parent.beside.iter().try_for_each(|step| step.apply(pid))?;
     }
     loop {
         let message = match first.take() {

@@ -22,13 +22,14 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
     let privs = privs::draw(&privs_input(config, process, &wishes)?)?;
     let mut privs = privs;
     let beside = std::mem::take(&mut privs.beside);
+    let join_first = ns.unshare_cgroup || privs.needs_cgroup;
     let init = init_plan(config, process, &mut ns, root, privs, wishes.console);
     let parent = ParentPlan {
         cgroup,
         resources: config.resources.clone(),
         cgroup_owner: writable_cgroup_owner(config),
         beside,
-        join_first: ns.unshare_cgroup,
+        join_first,
         uid_mappings: config.uid_mappings.clone(),
         gid_mappings: config.gid_mappings.clone(),
         net_devices: config.net_devices.clone(),

@@ -54,7 +54,7 @@ pub struct ParentPlan {
     pub resources: Resources,
     /// The user that a writable cgroup is handed to.
     pub cgroup_owner: Option<u32>,
-    /// Init makes a cgroup namespace, for which it has to be in its cgroup.
+    /// Init goes on only inside its cgroup: it makes a cgroup namespace, or takes CPUs and the like that depend on it.
     pub join_first: bool,
     /// What only the parent may do to init.
     pub beside: Vec<ParentStep>,

@@ -83,14 +83,19 @@ pub(super) fn beside(input: &PrivsInput) -> Result<Vec<ParentStep>> {
     Ok(steps)
 }
 
-/// The CPUs that init takes: those of `execCPUAffinity.final`; else those it inherited if an initial list was asked for; else
-/// all, whatever the caller was bound to.
-pub(super) fn cpus(input: &PrivsInput) -> Option<PrivStep> {
+/// All CPUs, whatever the caller was bound to, unless `execCPUAffinity` names some. The kernel cuts them to those of the
+/// cgroup, now or when it is joined.
+pub(super) fn all_cpus(input: &PrivsInput) -> Option<PrivStep> {
     match &input.process.exec_cpu_affinity {
-        Some(affinity) if input.joins && !affinity.last.is_empty() => Some(PrivStep::Cpus(affinity.last.clone())),
-        Some(affinity) if input.joins && !affinity.initial.is_empty() => None,
+        Some(affinity) if input.joins && !(affinity.initial.is_empty() && affinity.last.is_empty()) => None,
         _ => Some(PrivStep::AllCpus),
     }
+}
+
+/// `execCPUAffinity.final`, to be taken inside the cgroup.
+pub(super) fn final_cpus(input: &PrivsInput) -> Option<PrivStep> {
+    let affinity = input.process.exec_cpu_affinity.as_ref().filter(|_| input.joins)?;
+    (!affinity.last.is_empty()).then(|| PrivStep::Cpus(affinity.last.clone()))
 }
 
 /// Sets the caller's own limits.

@@ -63,6 +63,8 @@ pub struct PrivsPlan {
     pub beside: Vec<ParentStep>,
     /// Init, before it changes any mount.
     pub early: Vec<PrivStep>,
+    /// The late steps depend on the CPUs, memory nodes and real-time share of the container's cgroup: it has to be joined first.
+    pub needs_cgroup: bool,
     /// Init, when the root file system is final and before it says "created".
     pub late: Vec<PrivStep>,
     /// Init, after the start gate and the hooks, immediately before execve. Only a [`PrivStep::Seccomp`] that
@@ -81,6 +83,7 @@ pub fn draw(input: &PrivsInput) -> Result<PrivsPlan> {
     Ok(PrivsPlan {
         before_clone: limits::before_clone(input),
         beside: limits::beside(input)?,
+        needs_cgroup: needs_cgroup(input),
         early: early(input),
         late: late(input),
         last: last(input),
@@ -98,8 +101,13 @@ fn early(input: &PrivsInput) -> Vec<PrivStep> {
         });
         steps.extend(label.map(|_| PrivStep::Label(Label::SelinuxKeys(String::new()))));
     }
-    steps.extend(limits::cpus(input));
+    steps.extend(limits::all_cpus(input));
     steps
+}
+
+fn needs_cgroup(input: &PrivsInput) -> bool {
+    let p = input.process;
+    p.scheduler.is_some() || p.memory_policy.is_some() || limits::final_cpus(input).is_some()
 }
 
 fn late(input: &PrivsInput) -> Vec<PrivStep> {
@@ -115,6 +123,7 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
     if p.no_new_privileges {
         steps.push(PrivStep::NoNewPrivs);
     }
+    steps.extend(limits::final_cpus(input));
     steps.extend(p.scheduler.map(|s| {
         PrivStep::Scheduler(SchedAttr {
             policy: s.policy,

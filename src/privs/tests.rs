@@ -195,7 +195,8 @@ fn exec_makes_no_directory_and_leaves_the_keyring_as_it_is() {
             grant: None
         }
     );
-    assert_eq!(plan.early[1], PrivStep::Cpus(vec![1]));
+    assert!(plan.needs_cgroup && plan.early.len() == 1);
+    assert_eq!(plan.late[0], PrivStep::Cpus(vec![1]));
     assert!(plan.late.contains(&PrivStep::EnterCwd {
         path: PathBuf::from("/"),
         create: false
@@ -204,6 +205,7 @@ fn exec_makes_no_directory_and_leaves_the_keyring_as_it_is() {
     let plan = draw(&input(&p)).unwrap();
     assert!(plan.before_clone.is_empty());
     assert_eq!(plan.early[1], PrivStep::AllCpus);
+    assert!(!plan.needs_cgroup);
 }
 
 #[test]
