@@ -73,10 +73,13 @@ fn explain(dir: &Dir, write: &Write, error: Error) -> Error {
         }
     }
     if missing {
-        let problem = format!(
-            "this kernel's {controller} controller has no {}: leave this limit out",
-            write.file
-        );
+        let other = write
+            .instead
+            .iter()
+            .map(|(file, _)| format!(" or {file}"))
+            .collect::<String>();
+        let file = &write.file;
+        let problem = format!("this kernel's {controller} controller has no {file}{other}: leave this limit out");
         return Error::config(write.at.clone(), problem);
     }
     if is(&error, Errno::BUSY) && write.file == "memory.limit_in_bytes" {
