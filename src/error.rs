@@ -71,11 +71,12 @@ impl Error {
         }
     }
 
-    /// config.json is wrong at the JSON path `at`.
+    /// config.json is wrong at the JSON path `at`. Both texts may quote the document: control characters are escaped, so that
+    /// the error stays one line.
     pub fn config(at: impl Into<String>, problem: impl Into<String>) -> Self {
         Error::new(Kind::Config {
-            at: at.into(),
-            problem: problem.into(),
+            at: one_line(at.into()),
+            problem: one_line(problem.into()),
         })
     }
 
@@ -145,6 +146,17 @@ impl fmt::Display for Kind {
 }
 
 impl std::error::Error for Error {}
+
+fn one_line(text: String) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    match text.contains(char::is_control) {
+        true => text.chars().map(escape).collect(),
+        false => text,
+    }
+}
 
 /// The text of an errno in lower case, as Go prints it: engines search for `permission denied`, `no such file or directory`.
 pub fn errno_text(errno: i32) -> String {
@@ -216,6 +228,12 @@ mod tests {
             "create container: mount /proc: fsopen(\"proc\"): operation not permitted"
         );
         assert_eq!(e.errno(), Some(1));
+    }
+
+    #[test]
+    fn what_config_json_says_does_not_break_the_line() {
+        let e = Error::config("linux.sysctl.a\nb", "no \u{7} bell");
+        assert_eq!(e.to_string(), "config.json: linux.sysctl.a\\nb: no \\u{7} bell");
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn unified(files: Option<&HashMap<String, String>>, at: &str) -> Result<BTreeMap
     for name in files.keys() {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
             let problem = format!("{name:?} is no file name, name a file of the cgroup such as memory.high");
-            return Err(Error::config(format!("{at}.{name}").replace('\0', "\\0"), problem));
+            return Err(Error::config(format!("{at}.{name}"), problem));
         }
     }
     Ok(files)

@@ -23,7 +23,7 @@ pub(super) fn sysctl(
 ) -> Result<Vec<(String, String)>> {
     let mut settings: BTreeMap<String, String> = BTreeMap::new();
     for (key, value) in given.into_iter().flatten().collect::<BTreeMap<_, _>>() {
-        let at = || format!("linux.sysctl.{}", key.replace('\0', "\\0"));
+        let at = || format!("linux.sysctl.{key}");
         let name = dotted(key);
         if !is_plain(&name) {
             return Err(Error::config(
