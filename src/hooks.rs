@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,27 +23,35 @@ use crate::sys::fd::close_on_exec_from;
 /// Of what a hook prints, the last so many bytes go into the error message.
 const KEPT_OUTPUT: usize = 2048;
 
-/// Runs `hooks` one after the other, up to the first that fails.
-///
-/// `kind` is the name of the list in config.json, `state` the JSON for stdin, `default_env` the environment of hooks that
-/// have none of their own; without it they inherit the runtime's.
+/// What all hooks of a list have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The container's state as JSON, for stdin.
+    pub state: &'a [u8],
+    /// The environment of hooks that have none of their own; without it they inherit the runtime's.
+    pub env: Option<&'a [String]>,
+    /// Where hooks run, if it is there: in runc that is the bundle, and the root file system for `createContainer`.
+    pub dir: Option<&'a Path>,
+}
+
+/// Runs `hooks` one after the other, up to the first that fails. `kind` is the name of the list in config.json.
 ///
 /// # Errors
 /// [`Kind::Hook`], one line: `hook createRuntime[0] /path: exit status 1: what it printed to stderr`.
-pub fn run(kind: &str, hooks: &[Hook], state: &[u8], default_env: Option<&[String]>) -> Result<()> {
+pub fn run(kind: &str, hooks: &[Hook], setting: Setting<'_>) -> Result<()> {
     hooks
         .iter()
         .enumerate()
-        .try_for_each(|(i, hook)| run_one(kind, i, hook, state, default_env))
+        .try_for_each(|(i, hook)| run_one(kind, i, hook, setting))
 }
 
 /// Runs all of `hooks` whatever becomes of them, and gives the failures; for `poststop`, which cannot fail a deletion.
-pub fn run_all(kind: &str, hooks: &[Hook], state: &[u8], default_env: Option<&[String]>) -> Vec<Error> {
-    let one = |(i, hook)| run_one(kind, i, hook, state, default_env).err();
+pub fn run_all(kind: &str, hooks: &[Hook], setting: Setting<'_>) -> Vec<Error> {
+    let one = |(i, hook)| run_one(kind, i, hook, setting).err();
     hooks.iter().enumerate().filter_map(one).collect()
 }
 
-fn run_one(kind: &str, index: usize, hook: &Hook, state: &[u8], default_env: Option<&[String]>) -> Result<()> {
+fn run_one(kind: &str, index: usize, hook: &Hook, setting: Setting<'_>) -> Result<()> {
     let failed = |what: String| {
         Error::new(Kind::Hook(format!(
             "hook {kind}[{index}] {}: {what}",
@@ -51,8 +60,8 @@ fn run_one(kind: &str, index: usize, hook: &Hook, state: &[u8], default_env: Opt
     };
     // The hook's process starts with a copy of this table; whatever the caller of runw leaked into it must not go further.
     close_on_exec_from(3)?;
-    let mut child = command(hook, default_env)
-        .stdin(state_file(state)?)
+    let mut child = command(hook, setting)
+        .stdin(state_file(setting.state)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -75,14 +84,17 @@ fn run_one(kind: &str, index: usize, hook: &Hook, state: &[u8], default_env: Opt
     }
 }
 
-fn command(hook: &Hook, default_env: Option<&[String]>) -> Command {
+fn command(hook: &Hook, setting: Setting<'_>) -> Command {
     let mut command = Command::new(&hook.path);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
-    if let Some(env) = hook.env.as_deref().or(default_env) {
+    if let Some(env) = hook.env.as_deref().or(setting.env) {
         command.env_clear();
         command.envs(env.iter().map(|e| e.split_once('=').unwrap_or((e, ""))));
+    }
+    if let Some(dir) = setting.dir.filter(|d| d.is_dir()) {
+        command.current_dir(dir);
     }
     // A group of its own, so that a timeout ends what the hook started as well.
     command.process_group(0);
@@ -220,16 +232,24 @@ mod tests {
         }
     }
 
+    fn with(state: &[u8]) -> Setting<'_> {
+        Setting {
+            state,
+            env: None,
+            dir: None,
+        }
+    }
+
     fn run_shell(script: &str) -> Result<()> {
-        run("createRuntime", &[shell(script)], b"{\"id\":\"c\"}", None)
+        run("createRuntime", &[shell(script)], with(b"{\"id\":\"c\"}"))
     }
 
     #[test]
     fn gets_the_state_and_may_leave_it_unread() {
         run_shell("test \"$(cat)\" = '{\"id\":\"c\"}'").unwrap();
         let long = vec![b'x'; 1 << 20];
-        run("createRuntime", &[shell("test $(wc -c) = 1048576")], &long, None).unwrap();
-        run("createRuntime", &[shell("exec true")], &long, None).unwrap();
+        run("createRuntime", &[shell("test $(wc -c) = 1048576")], with(&long)).unwrap();
+        run("createRuntime", &[shell("exec true")], with(&long)).unwrap();
     }
 
     #[test]
@@ -246,7 +266,7 @@ mod tests {
             path: PathBuf::from("/nonexistent"),
             ..shell("")
         };
-        let text = run("poststop", &[shell("true"), missing], b"", None)
+        let text = run("poststop", &[shell("true"), missing], with(b""))
             .unwrap_err()
             .to_string();
         assert_eq!(text, "hook poststop[1] /nonexistent: no such file or directory");
@@ -257,12 +277,38 @@ mod tests {
         let mut hook = shell("test \"$0 $A\" = 'zero 1' && test -z \"$HOME\"");
         hook.args.push("zero".to_owned());
         hook.env = Some(vec!["A=1".to_owned()]);
-        run("prestart", &[hook.clone()], b"", Some(&["A=2".to_owned()])).unwrap();
+        run(
+            "prestart",
+            &[hook.clone()],
+            Setting {
+                env: Some(&["A=2".to_owned()]),
+                ..with(b"")
+            },
+        )
+        .unwrap();
         hook.env = None;
         hook.args[2] = "test $A = 2".to_owned();
-        run("prestart", &[hook.clone()], b"", Some(&["A=2".to_owned()])).unwrap();
+        run(
+            "prestart",
+            &[hook.clone()],
+            Setting {
+                env: Some(&["A=2".to_owned()]),
+                ..with(b"")
+            },
+        )
+        .unwrap();
         hook.args[2] = "test -n \"$PATH\"".to_owned();
-        run("prestart", &[hook], b"", None).unwrap();
+        run("prestart", &[hook], with(b"")).unwrap();
+    }
+
+    #[test]
+    fn runs_where_it_is_told_if_that_is_there() {
+        let dir = |path: &'static str| Setting {
+            dir: Some(Path::new(path)),
+            ..with(b"")
+        };
+        run("prestart", &[shell("test \"$(pwd)\" = /usr")], dir("/usr")).unwrap();
+        run("poststop", &[shell("true")], dir("/nonexistent")).unwrap();
     }
 
     #[test]
@@ -274,7 +320,7 @@ mod tests {
         ));
         hook.timeout = Some(1);
         let start = Instant::now();
-        let text = run("poststart", &[hook], b"", None).unwrap_err().to_string();
+        let text = run("poststart", &[hook], with(b"")).unwrap_err().to_string();
         assert!(start.elapsed() < Duration::from_secs(2));
         assert_eq!(
             text,
@@ -306,8 +352,7 @@ mod tests {
         let errors = run_all(
             "poststop",
             &[shell("exit 1"), shell("true"), shell("exit 2")],
-            b"",
-            None,
+            with(b""),
         );
         assert_eq!(errors.len(), 2);
     }

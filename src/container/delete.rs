@@ -97,7 +97,7 @@ fn await_death(init: Init) -> Result<()> {
     }
 }
 
-/// Removes cgroup and state folder, then runs the poststop hooks, whose failure is only a warning (lifecycle step 13).
+/// Removes cgroup and state folder, then runs the poststop hooks: all of them, a failure is only a warning (lifecycle step 13).
 pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
     release(record)?;
     locked.remove()?;
@@ -105,7 +105,12 @@ pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
         return Ok(());
     }
     let state = start::identity(record).state("stopped", None)?;
-    if let Err(e) = hooks::run("poststop", &record.hooks.poststop, &state, None) {
+    let setting = hooks::Setting {
+        state: &state,
+        env: None,
+        dir: Some(&record.bundle),
+    };
+    for e in hooks::run_all("poststop", &record.hooks.poststop, setting) {
         log::warn(e.to_string());
     }
     Ok(())

@@ -46,7 +46,12 @@ pub(super) fn open(locked: &Locked, record: &Record) -> Result<Option<Notificati
     }
     let _span = trace::span("poststart hooks");
     let state = identity(record).state("running", Some(record.init.pid))?;
-    hooks::run("poststart", &record.hooks.poststart, &state, None).inspect_err(|_| {
+    let setting = hooks::Setting {
+        state: &state,
+        env: None,
+        dir: Some(&record.bundle),
+    };
+    hooks::run("poststart", &record.hooks.poststart, setting).inspect_err(|_| {
         if let Err(e) = delete::end(record) {
             log::aside(&format!("after the failed poststart hook: {e}"));
         }

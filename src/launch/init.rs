@@ -41,8 +41,6 @@ struct Room {
     root: root::Room,
     privs: PrivsContext,
     console: Option<Outlet>,
-    /// The pid as the runtime sees it.
-    pid: i32,
 }
 
 /// Runs in the cloned process and never returns.
@@ -63,7 +61,6 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
         root: root::Room::new(),
         privs,
         console: plan.console.take(),
-        pid: 0,
     };
     if let Err(e) = prepare(&plan, &mut payload, &mut room) {
         room.report(e);
@@ -91,7 +88,6 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
 /// Everything up to `Created`.
 fn prepare<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Result<()> {
     sys::signal::reset_all()?;
-    room.pid = own_host_pid()?;
     carry_out(&plan.steps, room)?;
     {
         let _span = trace::span("prepare payload");
@@ -146,14 +142,20 @@ impl Room {
             Step::Root(step) => step.apply(&mut self.root),
             Step::NetDevices => self.take_devices(),
             Step::RuntimeHooks => self.ask(&ToParent::Hooks),
-            Step::ContainerHooks { kind, hooks, env } => {
+            Step::ContainerHooks { kind, hooks, dir } => {
                 let status = if *kind == "startContainer" {
                     "created"
                 } else {
                     "creating"
                 };
-                let state = self.identity.state(status, Some(self.pid))?;
-                hooks::run(kind, hooks, &state, env.as_deref())
+                // In the container's namespaces the pid is the one that the container sees (runtime.md, "State").
+                let pid = rustix::process::getpid().as_raw_nonzero().get();
+                let setting = hooks::Setting {
+                    state: &self.identity.state(status, Some(pid))?,
+                    env: Some(&self.privs.env),
+                    dir: dir.as_deref(),
+                };
+                hooks::run(kind, hooks, setting)
             }
             Step::Priv(step) => step.apply(&mut self.privs),
             Step::ForbidTracing => process::forbid_tracing(),
@@ -217,14 +219,4 @@ impl Room {
             let _ = channel.send(&ToParent::Failed(error));
         }
     }
-}
-
-/// The pid as the runtime sees it: the host's procfs is still mounted right after the clone.
-fn own_host_pid() -> Result<i32> {
-    let link = rustix::fs::readlink("/proc/self", Vec::new()).call(|| "readlink(\"/proc/self\")")?;
-    let text = link
-        .to_str()
-        .map_err(|_| Error::message("/proc/self is not a number"))?;
-    text.parse()
-        .map_err(|_| Error::message(format!("/proc/self is {text:?}, not a number")))
 }

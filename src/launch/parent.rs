@@ -151,8 +151,13 @@ fn make_cgroup(parent: &mut ParentPlan) -> Result<Option<OwnedFd>> {
 fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<()> {
     let _span = trace::span("runtime hooks");
     let state = identity.state("creating", Some(pid.as_raw_nonzero().get()))?;
-    hooks::run("prestart", &parent.hooks.prestart, &state, None)?;
-    hooks::run("createRuntime", &parent.hooks.create_runtime, &state, None)
+    let setting = hooks::Setting {
+        state: &state,
+        env: None,
+        dir: Some(&identity.bundle),
+    };
+    hooks::run("prestart", &parent.hooks.prestart, setting)?;
+    hooks::run("createRuntime", &parent.hooks.create_runtime, setting)
 }
 
 /// Fetches the notify descriptor from init, gives it to the agent, and lets init go on.

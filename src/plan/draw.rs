@@ -112,7 +112,7 @@ fn init_plan(
         steps.push(Step::ContainerHooks {
             kind: "createContainer",
             hooks: hooks.create_container.clone(),
-            env: None,
+            dir: Some(config.rootfs.clone()),
         });
     }
     steps.extend(root.enter.into_iter().chain(root.seal).map(Step::Root));
@@ -123,11 +123,10 @@ fn init_plan(
     steps.extend(privs.late.into_iter().map(Step::Priv));
     let mut after_gate = Vec::new();
     if !hooks.start_container.is_empty() {
-        let env = Some(process.env.clone());
         after_gate.push(Step::ContainerHooks {
             kind: "startContainer",
             hooks: hooks.start_container.clone(),
-            env,
+            dir: None,
         });
     }
     let (notify, last) = split_notify(privs.last);

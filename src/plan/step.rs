@@ -1,5 +1,7 @@
 //! One thing that init does.
 
+use std::path::PathBuf;
+
 use crate::config::{Hook, TimeOffset};
 use crate::ns::Join;
 use crate::privs::PrivStep;
@@ -42,8 +44,8 @@ pub enum Step {
         kind: &'static str,
         /// In order.
         hooks: Vec<Hook>,
-        /// The environment of hooks that name none.
-        env: Option<Vec<String>>,
+        /// Where to run them; `None`: where init is.
+        dir: Option<PathBuf>,
     },
     /// Lead a session of its own (setsid(2)).
     Session,
