@@ -1,6 +1,6 @@
 //! Bind mounts.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, PROC_SUPER_MAGIC};
@@ -8,11 +8,11 @@ use rustix::io::Errno;
 
 use super::attributes::{self, SetClear};
 use super::mount::MountStep;
-use super::tree::Tree;
+use super::tree::{Alteration, Tree};
 use super::{Room, resolve, target};
 use crate::config::{MountSource, SymlinkRule};
 use crate::error::{Error, Result, ResultExt};
-use crate::sys::mount::Copying;
+use crate::sys::mount::{Change, Copying};
 
 /// Mounts a path of the host.
 pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
@@ -30,23 +30,34 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
     {
         return Err(Error::message("/proc cannot be mounted because it is not of type proc"));
     }
-    let Some(asked) = attributes::of_bind(&step.mount) else {
-        return step
-            .attach(tree, &target, SetClear::default(), *recursive, room)
-            .map(drop);
+    let asked = match attributes::of_bind(&step.mount) {
+        None => SetClear::default(),
+        // What the host opened before the user namespace was there has no locks, but is treated as if it had them.
+        Some(_) if from_host && step.in_userns && step.idmap.is_none() => locked(step, &tree)?,
+        Some(asked) => asked,
     };
-    // What the host opened before the user namespace was there has no locks, but is treated as if it had them.
-    if from_host && step.in_userns && step.idmap.is_none() {
-        let asked = locked(step, &tree)?;
-        return step.attach(tree, &target, asked, *recursive, room).map(drop);
+    let mut changes = attributes::alterations(&step.mount, asked, *recursive);
+    if from_host && step.cut_off != 0 {
+        changes.insert(0, cut_off(step.cut_off));
     }
-    match step.attach(tree, &target, asked, *recursive, room) {
-        Err(e) if e.errno() == Some(libc::EPERM) => {
+    match tree.attach(target.fd.as_fd(), &changes, room) {
+        Err(e) if e.errno() == Some(libc::EPERM) && !from_host && asked != SetClear::default() => {
             let (tree, _) = open(step, path, *recursive)?;
             let asked = locked(step, &tree)?;
-            step.attach(tree, &target, asked, *recursive, room).map(drop)
+            step.attach(tree, &target, asked, *recursive, room)
         }
-        other => other.map(drop),
+        other => other,
+    }
+    .map(drop)
+}
+
+fn cut_off(propagation: u64) -> Alteration {
+    Alteration {
+        recursive: true,
+        change: Change {
+            propagation,
+            ..Change::default()
+        },
     }
 }
 

@@ -55,13 +55,14 @@ pub(super) fn make(room: &mut Room) -> Result<()> {
 /// `/dev/pts/ptmx` is something else than the kernel made it, or no pty is left.
 pub fn open(root: BorrowedFd<'_>) -> Result<Console> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = match resolve::open_in(root, Path::new("dev/pts/ptmx"), flags, ResolveFlags::empty()) {
+    let in_container = match resolve::open_in(root, Path::new("dev/pts/ptmx"), flags, ResolveFlags::empty()) {
+        Err(Errno::NOSYS | Errno::PERM) => resolve::walk(root, Path::new("dev/pts"), resolve::Missing::Fail, true)
+            .and_then(|found| rustix::fs::openat(&found.fd, c"ptmx", flags | OFlags::NOFOLLOW, Mode::empty())),
+        other => other,
+    };
+    let master = match in_container {
         // A container without a devpts uses the host's.
         Err(Errno::NOENT) => rustix::fs::openat(CWD, c"/dev/pts/ptmx", flags, Mode::empty()),
-        Err(Errno::NOSYS) => {
-            let found = resolve::walk(root, Path::new("dev/pts"), resolve::Missing::Fail, true).call(|| "open(pts)")?;
-            rustix::fs::openat(&found.fd, c"ptmx", flags | OFlags::NOFOLLOW, Mode::empty())
-        }
         other => other,
     }
     .call(|| "open(\"/dev/pts/ptmx\")")?;

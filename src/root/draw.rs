@@ -1,6 +1,6 @@
 //! From the config to the steps: everything is decided here, before the clone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +9,7 @@ use super::mount::{MountStep, is_bound, refuse_without_namespace};
 use super::tree::Tree;
 use super::{CgroupView, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
 use crate::config::{Config, Mount, MountSource, NamespaceKind, PropagationKind};
-use crate::error::{Result, ResultExt, Wrap};
-use crate::sys::mount::{self, Change};
+use crate::error::{Result, Wrap};
 
 /// The umask of a process that does not name one, as in runc.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -98,6 +97,7 @@ impl Mounts<'_> {
                 destination,
                 ..mount.clone()
             },
+            cut_off: self.cut_off(),
             label: self.label.clone(),
             idmap,
             in_userns: self.in_userns,
@@ -119,9 +119,6 @@ impl Mounts<'_> {
             // If init cannot open it either, it will say why.
             (_, None) => return Ok(None),
         };
-        if let Err(e) = self.cut_off_host(&tree) {
-            return if idmap.is_some() { Err(e) } else { Ok(None) };
-        }
         if let (Some(namespace), Some(how)) = (idmap, &mount.idmap) {
             idmap::apply(&tree, how.recursive, namespace)?;
         }
@@ -130,17 +127,14 @@ impl Mounts<'_> {
 
     /// What is copied in the host's mount namespace would be a peer of the host's mounts; it becomes what the same copy would
     /// be in the container's.
-    fn cut_off_host(&self, tree: &OwnedFd) -> Result<()> {
-        let propagation = match self.config.rootfs_propagation.kind {
-            PropagationKind::Shared => return Ok(()),
-            PropagationKind::Slave => PropagationKind::Slave,
-            PropagationKind::Private | PropagationKind::Unbindable => PropagationKind::Private,
-        };
-        let change = Change {
-            propagation: attributes::propagation_flag(propagation),
-            ..Change::default()
-        };
-        mount::change(tree.as_fd(), true, &change).call(|| "mount_setattr(propagation)")
+    fn cut_off(&self) -> u64 {
+        match self.config.rootfs_propagation.kind {
+            PropagationKind::Shared => 0,
+            PropagationKind::Slave => attributes::propagation_flag(PropagationKind::Slave),
+            PropagationKind::Private | PropagationKind::Unbindable => {
+                attributes::propagation_flag(PropagationKind::Private)
+            }
+        }
     }
 }
 

@@ -113,7 +113,7 @@ fn hide_host_filesystems(rootfs: &Path, room: &mut Room) -> Result<()> {
             Err(Errno::NOENT | Errno::INVAL) => continue,
             other => other.call(|| format!("mount({path:?}, slave)"))?,
         }
-        match mount::detach(&path) {
+        match mount::detach(path.as_c_str()) {
             Err(Errno::INVAL | Errno::PERM) => cover(&path, room)?,
             other => other.call(|| format!("umount({path:?})"))?,
         }

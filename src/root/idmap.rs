@@ -96,6 +96,7 @@ pub(super) fn apply(tree: &OwnedFd, recursive: bool, namespace: &OwnedFd) -> Res
         let error = Error::sys("mount_setattr(MOUNT_ATTR_IDMAP)", e);
         match e {
             rustix::io::Errno::INVAL => error.wrap("the file system may not support id-mapped mounts"),
+            rustix::io::Errno::NOSYS => error.wrap("id-mapped mounts need Linux 5.12"),
             rustix::io::Errno::PERM => error.wrap("id-mapped mounts need privileges over the file system"),
             _ => error,
         }

@@ -22,6 +22,8 @@ pub struct MountStep {
     pub(super) label: Option<Arc<str>>,
     /// The source, opened and id-mapped by the runtime before the clone.
     pub(super) source: Option<OwnedFd>,
+    /// The propagation that takes such a source out of the host's peer groups; 0: none.
+    pub(super) cut_off: u64,
     /// The user namespace whose mappings the mount has; a bind source has them already, a file system gets them in init.
     pub(super) idmap: Option<Arc<OwnedFd>>,
     /// The container has a user namespace of its own.
@@ -66,8 +68,10 @@ impl MountStep {
             recipe = recipe.take_over_mode(target.fd.as_fd())?;
         }
         let tree = recipe.make()?;
-        if let (Tree::Detached(fd), Some(namespace)) = (&tree, &self.idmap) {
-            idmap::apply(fd, false, namespace)?;
+        match (&tree, &self.idmap) {
+            (_, None) => {}
+            (Tree::Detached(fd), Some(namespace)) => idmap::apply(fd, false, namespace)?,
+            (Tree::Classic(_, why), Some(_)) => return Err(why.clone().wrap("make an id-mapped mount")),
         }
         let mount = match self.attach(tree, &target, SetClear::default(), false, room) {
             Err(e) if fstype == "sysfs" && self.in_userns && e.errno() == Some(libc::EPERM) => {

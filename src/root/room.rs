@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
+use rustix::io::Errno;
 
 use super::console::Console;
 use crate::error::{Error, Result, ResultExt};
@@ -84,10 +85,16 @@ impl Room {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve) {
-            Err(rustix::io::Errno::NOSYS) => rustix::fs::openat(proc, path, flags, Mode::empty()),
-            other => other,
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let file = rustix::fs::openat(proc, path, flags, Mode::empty()).call(|| format!("openat({path:?})"))?;
+                if rustix::fs::fstatfs(&file).call(|| "fstatfs()")?.f_type == PROC_SUPER_MAGIC {
+                    Ok(file)
+                } else {
+                    Err(Error::message(format!("{path} is not on a procfs")))
+                }
+            }
+            other => other.call(|| format!("openat2(procfs, {path:?})")),
         }
-        .call(|| format!("openat2(procfs, {path:?})"))
     }
 
     /// The pty of the container, once the console step has made it.

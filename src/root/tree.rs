@@ -112,8 +112,13 @@ impl Tree {
                 Err(e) => return Err(e),
             },
         };
-        for alteration in remaining {
-            alter(fd.as_fd(), *alteration, room)?;
+        let altered = remaining.iter().try_for_each(|one| alter(fd.as_fd(), *one, room));
+        if let Err(e) = altered {
+            // Not to be seen without them. Why it failed matters more than whether this does.
+            let _ = in_procfs(room, || {
+                mount::detach(own_fd(fd.as_fd()).as_path()).call(|| "umount2()")
+            });
+            return Err(e);
         }
         Ok(fd)
     }

@@ -193,7 +193,7 @@ pub fn classic(source: &Path, target: &Path, fstype: &str, flags: u64, data: &st
 }
 
 /// Takes the mount at `path` out of the tree at once and lets it go when it is no longer in use (umount2(2)).
-pub fn detach(path: &CStr) -> Result<()> {
+pub fn detach(path: impl rustix::path::Arg) -> Result<()> {
     rustix::mount::unmount(path, UnmountFlags::DETACH)
 }
 
