@@ -25,6 +25,7 @@ VOLATILE = (
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12}\b"), "<short id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)"), "<time>"),
     (re.compile(r"\b02:42(?::[0-9a-f]{2}){4}\b"), "<mac>"),
+    (re.compile(r"tini \(\d+\)"), "tini"),
     (re.compile(r"\b172\.17\.0\.\d+\b"), "<address>"),
 )
 
