@@ -111,7 +111,11 @@ def excerpt(text, other):
 
 def differences(subject, reference):
     """In words, where the subject broke a promise or gave another reply than the reference."""
-    found = [f"broken under {s.runtime}: {what}" for s in (reference, subject) for what in s.broken]
+    found = []
+    for session in (subject,) if subject is reference else (reference, subject):
+        found += [f"broken under {session.runtime}: {what}" for what in session.broken[:5]]
+        if len(session.broken) > 5:
+            found.append(f"broken under {session.runtime}: {len(session.broken) - 5} more")
     for mine, theirs in zip(subject.replies, reference.replies):
         if mine.same(theirs):
             continue

@@ -79,7 +79,7 @@ def shared_namespaces(d):
 
 @case("namespaces shared with a container")
 def joined_namespaces(d):
-    links = "readlink /proc/self/ns/pid /proc/self/ns/net /proc/self/ns/ipc"
+    links = "for n in pid net ipc; do readlink /proc/self/ns/$n; done"
     d.start(f"{links}; echo ready; sleep 60", "--ipc=shareable", "--hostname", "first")
     first = d.docker("logs", d.name, keep=False).out.split()
     for index, kind in enumerate(("pid", "network", "ipc")):
