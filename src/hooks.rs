@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::config::Hook;
 use crate::error::{Error, Kind, Result, ResultExt, errno_text};
-use crate::sys::fd::close_on_exec_from;
+use crate::sys::fd::inherit_nothing_from;
 
 /// Of what a hook prints, the last so many bytes go into the error message.
 const KEPT_OUTPUT: usize = 2048;
@@ -58,8 +58,6 @@ fn run_one(kind: &str, index: usize, hook: &Hook, setting: Setting<'_>) -> Resul
             hook.path.display()
         )))
     };
-    // The hook's process starts with a copy of this table; whatever the caller of runw leaked into it must not go further.
-    close_on_exec_from(3)?;
     let mut child = command(hook, setting)
         .stdin(state_file(setting.state)?)
         .stdout(Stdio::piped())
@@ -98,6 +96,8 @@ fn command(hook: &Hook, setting: Setting<'_>) -> Command {
     }
     // A group of its own, so that a timeout ends what the hook started as well.
     command.process_group(0);
+    // The process starts with a copy of our table; whatever the caller of runw leaked into it must not go further.
+    inherit_nothing_from(&mut command, 3);
     command
 }
 

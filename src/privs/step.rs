@@ -89,8 +89,7 @@ pub enum PrivStep {
         /// As far as it is possible.
         ambient: u64,
     },
-    /// Closes every descriptor from `first` on but those of [`PrivsContext::keep`], and lets those from 3 to `first` survive
-    /// execve.
+    /// Closes every descriptor but stdio, those of [`PrivsContext::keep`], and those below `first` that the caller gave us.
     CloseFds {
         /// The first that the payload does not get.
         first: u32,

@@ -1,6 +1,9 @@
 //! The descriptor table as a whole.
 
+use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -12,14 +15,31 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` on but those in `keep`, which get close-on-exec, and clears that mark from the open
-/// ones between 3 and `first`, so that execve hands on the descriptors below `first` and no other.
+/// Has the program that `command` starts inherit nothing from `first` on but what the command itself sets up.
+///
+/// The marks are set in the child: this process' own descriptors keep theirs.
+pub fn inherit_nothing_from(command: &mut Command, first: u32) {
+    let mark =
+        move || close_on_exec_from(first).map_err(|e| io::Error::from_raw_os_error(e.errno().unwrap_or(libc::EIO)));
+    // SAFETY: `mark` makes system calls on numbers only and touches neither locks nor, unless it fails, the heap.
+    unsafe { command.pre_exec(mark) };
+}
+
+/// Closes every descriptor from 3 on but those in `keep`, which get close-on-exec, and those below `first` that this program
+/// was started with.
+///
+/// What execve brought along is told from what was opened since by the missing close-on-exec mark: nothing is opened without
+/// it. So execve hands on the descriptors of the caller below `first`, and no other.
 ///
 /// Owners of the closed descriptors must not be dropped afterwards; only execve or `_exit` may follow.
 pub fn close_all_but(first: u32, keep: &[RawFd]) -> Result<()> {
-    for fd in 3..first as RawFd {
-        // SAFETY: F_SETFD takes a number only; an absent descriptor answers EBADF, which is no concern here.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    for fd in (3..first as RawFd).filter(|fd| !keep.contains(fd)) {
+        // SAFETY: takes numbers only; an absent descriptor answers an error, which is no concern here.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC != 0 {
+            // SAFETY: as for close_range.
+            unsafe { libc::close(fd) };
+        }
     }
     for (from, to) in gaps(first, keep) {
         close_range(from, to, 0)?;
