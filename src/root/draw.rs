@@ -202,3 +202,115 @@ fn distinct(paths: &[PathBuf]) -> Vec<PathBuf> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Propagation, check};
+    use crate::oci::Bundle;
+
+    fn docker(change: impl FnOnce(&mut serde_json::Value)) -> Config {
+        let text = include_str!("../../integration/data/docker-config.json");
+        let mut tree = serde_json::from_str(text).unwrap();
+        change(&mut tree);
+        let bundle = Bundle::parse("/bundle".into(), serde_json::to_vec(&tree).unwrap()).unwrap();
+        check(&bundle).unwrap()
+    }
+
+    fn names(steps: &[RootStep]) -> Vec<&'static str> {
+        steps.iter().map(RootStep::name).collect()
+    }
+
+    #[test]
+    fn a_docker_container() {
+        let plan = draw(&docker(|_| {}), &RootOptions::default()).unwrap();
+        let mut prepare = vec!["umask", "propagation", "rootfs"];
+        prepare.extend(["mount"; 7]);
+        prepare.extend(["devices", "dev-links"]);
+        assert_eq!(names(&plan.prepare), prepare);
+        assert_eq!(names(&plan.enter), ["pivot", "reopen-null"]);
+        assert_eq!(names(&plan.seal), ["sysctl", "readonly-paths", "masked-paths", "umask"]);
+        assert_eq!(plan.prepare[3].describe(), "mount proc to rootfs at /proc (mounts[0])");
+        assert!(matches!(plan.seal[3], RootStep::Umask(0o022)));
+    }
+
+    #[test]
+    fn a_terminal_a_read_only_root_and_a_working_directory() {
+        let config = docker(|tree| {
+            tree["root"]["readonly"] = true.into();
+            tree["process"]["cwd"] = "/srv".into();
+            tree["process"]["user"]["umask"] = 0o027.into();
+            tree["mounts"][1]["options"] = serde_json::json!(["ro"]);
+        });
+        let options = RootOptions {
+            console: true,
+            no_pivot: true,
+            ..RootOptions::default()
+        };
+        let plan = draw(&config, &options).unwrap();
+        assert_eq!(names(&plan.prepare).last(), Some(&"console"));
+        assert_eq!(names(&plan.enter), ["move-root", "reopen-null", "cwd"]);
+        let seal = [
+            "sysctl",
+            "readonly-mounts",
+            "readonly-paths",
+            "masked-paths",
+            "readonly-root",
+            "umask",
+        ];
+        assert_eq!(names(&plan.seal), seal);
+        assert!(matches!(plan.seal[5], RootStep::Umask(0o027)));
+    }
+
+    #[test]
+    fn the_host_does_not_see_a_shared_root() {
+        let mut config = docker(|_| {});
+        for (kind, recursive, secluded, last) in [
+            (PropagationKind::Slave, true, false, false),
+            (PropagationKind::Slave, false, true, false),
+            (PropagationKind::Shared, true, true, true),
+            (PropagationKind::Unbindable, true, true, true),
+        ] {
+            config.rootfs_propagation = Propagation { kind, recursive };
+            let plan = draw(&config, &RootOptions::default()).unwrap();
+            assert_eq!(names(&plan.prepare).contains(&"seclude"), secluded, "{kind:?}");
+            assert_eq!(names(&plan.seal).contains(&"propagation"), last, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_dev_of_the_host_is_left_alone() {
+        let config = docker(|tree| {
+            tree["mounts"][1] = serde_json::json!({"destination": "/dev/", "source": "/dev", "options": ["rbind"]});
+        });
+        let plan = draw(&config, &RootOptions::default()).unwrap();
+        assert!(!names(&plan.prepare).contains(&"devices"));
+        assert!(!names(&plan.enter).contains(&"reopen-null"));
+    }
+
+    #[test]
+    fn without_a_mount_namespace_nothing_is_mounted() {
+        let alone = |tree: &mut serde_json::Value| {
+            tree["linux"]["namespaces"] = serde_json::json!([]);
+            tree["linux"]["sysctl"] = serde_json::json!({});
+            tree["linux"]["maskedPaths"] = serde_json::json!([]);
+            tree["linux"]["readonlyPaths"] = serde_json::json!([]);
+            tree["hostname"] = serde_json::Value::Null;
+        };
+        let wrong = draw(&docker(alone), &RootOptions::default()).unwrap_err().to_string();
+        assert!(wrong.contains("mounts[0]: mounts need a mount namespace"), "{wrong}");
+        let config = docker(|tree| {
+            alone(tree);
+            tree["mounts"] = serde_json::json!([]);
+        });
+        let plan = draw(&config, &RootOptions::default()).unwrap();
+        assert_eq!(names(&plan.prepare), ["umask", "rootfs", "devices", "dev-links"]);
+        assert_eq!(names(&plan.enter)[0], "chroot");
+    }
+
+    #[test]
+    fn paths_are_covered_once() {
+        let paths = ["/proc/keys".into(), "/proc//keys/".into(), "/sys/firmware".into()];
+        assert_eq!(distinct(&paths).len(), 2);
+    }
+}

@@ -59,6 +59,7 @@ impl Change<'_> {
 }
 
 /// `struct mount_attr` of mount_setattr(2), its first published version.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct MountAttr {
     attr_set: u64,
@@ -77,6 +78,20 @@ pub fn change(mount: BorrowedFd<'_>, recursive: bool, change: &Change<'_>) -> Re
         propagation: change.propagation,
         userns_fd: change.idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
     };
+    match set_attr(mount, recursive, &args) {
+        // Before Linux 5.14 there is no such attribute, so there is none to clear either.
+        Err(Errno::INVAL) if args.attr_clr & !args.attr_set & attr::NOSYMFOLLOW != 0 => {
+            let args = MountAttr {
+                attr_clr: args.attr_clr & !attr::NOSYMFOLLOW,
+                ..args
+            };
+            set_attr(mount, recursive, &args)
+        }
+        other => other,
+    }
+}
+
+fn set_attr(mount: BorrowedFd<'_>, recursive: bool, args: &MountAttr) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a constant C string and `args` a live, fully initialised structure whose size is passed along.
     let done = unsafe {
@@ -85,7 +100,7 @@ pub fn change(mount: BorrowedFd<'_>, recursive: bool, change: &Change<'_>) -> Re
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const args,
+            std::ptr::from_ref(args),
             size_of::<MountAttr>(),
         )
     };
