@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod cpu_list;
 mod devices;
 mod hooks;
+mod idmap;
 mod memory;
 pub mod mount_options;
 mod mounts;
@@ -28,7 +29,7 @@ use oci_spec::runtime::{Linux, Spec};
 pub use process::{IdMaps, process};
 pub use resources::resources;
 
-use super::{Config, NamespaceKind, Namespaces, Propagation, PropagationKind, Resources};
+use super::{Config, NamespaceKind, Namespaces, Process, Propagation, PropagationKind, Resources};
 use crate::error::{Error, Result};
 use crate::oci::Bundle;
 
@@ -51,23 +52,22 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         uids: &uid_mappings,
         gids: &gid_mappings,
     };
-    let mut process = match spec.process() {
-        Some(p) => Some(process::process(p, "process", ids, &mut warnings)?),
-        None => None,
-    };
-    if let Some(process) = &mut process {
-        process.personality = scheduling::personality(section(linux, Linux::personality))?;
-        process.memory_policy = numa::memory_policy(section(linux, Linux::memory_policy))?;
-    }
+    let process = init_process(spec, ids, &mut warnings)?;
     let resources = match section(linux, Linux::resources) {
         Some(r) => resources::resources(r, "linux.resources", &mut warnings)?,
         None => Resources::default(),
     };
+    let around = mounts::Around {
+        bundle: &bundle.dir,
+        namespaces: &namespaces,
+        ids,
+    };
+    let mounts = mounts::mounts(spec.mounts().as_deref(), around, &mut warnings)?;
     Ok(Config {
         oci_version: spec.version().clone(),
         rootfs,
         readonly_root: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
-        mounts: mounts::mounts(spec.mounts().as_deref(), &bundle.dir, &namespaces, &mut warnings)?,
+        mounts,
         process,
         hostname: uts_name(spec.hostname(), "hostname", &namespaces)?,
         domainname: uts_name(spec.domainname(), "domainname", &namespaces)?,
@@ -94,6 +94,19 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         gid_mappings,
         warnings,
     })
+}
+
+/// `process`, with what `linux` says about it.
+fn init_process(spec: &Spec, ids: IdMaps<'_>, warnings: &mut Vec<String>) -> Result<Option<Process>> {
+    let linux = spec.linux().as_ref();
+    let Some(given) = spec.process() else {
+        return Ok(None);
+    };
+    Ok(Some(Process {
+        personality: scheduling::personality(section(linux, Linux::personality))?,
+        memory_policy: numa::memory_policy(section(linux, Linux::memory_policy))?,
+        ..process::process(given, "process", ids, warnings)?
+    }))
 }
 
 /// Whether the root file system of `config` is there: the one rule about it that needs the host.

@@ -5,42 +5,46 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as SpecMount;
 
+use super::idmap::Wish;
 use super::mount_options::{AccessTime, Meaning, attr, meaning};
-use super::namespaces::mappings;
-use super::{flattened, no_nul, tidy};
-use crate::config::{IdMap, IdMapping, Mount, MountSource, NamespaceKind, Namespaces, Propagation, SymlinkRule};
+use super::{IdMaps, flattened, no_nul, tidy};
+use crate::config::{Mount, MountSource, Namespaces, Propagation, SymlinkRule};
 use crate::error::{Error, Result};
 
-pub(super) fn mounts(
-    list: Option<&[SpecMount]>,
-    bundle: &Path,
-    namespaces: &Namespaces,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Mount>> {
+/// What a mount is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub bundle: &'a Path,
+    pub namespaces: &'a Namespaces,
+    /// The container's id mappings.
+    pub ids: IdMaps<'a>,
+}
+
+pub(super) fn mounts(list: Option<&[SpecMount]>, around: Around<'_>, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     let list = list.unwrap_or_default().iter().enumerate();
-    list.map(|(index, entry)| mount(entry, index, bundle, namespaces, warnings))
+    list.map(|(index, entry)| mount(entry, index, around, warnings))
         .collect()
 }
 
 /// Checks one mount; `index` is its place in `mounts`.
-fn mount(
-    entry: &SpecMount,
-    index: usize,
-    bundle: &Path,
-    namespaces: &Namespaces,
-    warnings: &mut Vec<String>,
-) -> Result<Mount> {
+fn mount(entry: &SpecMount, index: usize, around: Around<'_>, warnings: &mut Vec<String>) -> Result<Mount> {
     let at = format!("mounts[{index}]");
     let mut options = Options::default();
     for (i, option) in entry.options().iter().flatten().enumerate() {
-        no_nul(option.as_bytes(), || format!("{at}.options[{i}]"))?;
-        options.take(option, || format!("{at}.options[{i}]"))?;
+        let at = || format!("{at}.options[{i}]");
+        no_nul(option.as_bytes(), at)?;
+        if !options
+            .idmap
+            .take(option, around.ids)
+            .map_err(|problem| Error::config(at(), problem))?
+        {
+            options.take(option, at)?;
+        }
     }
     let destination = destination(entry, &at, warnings)?;
-    let own = own_mappings(entry, &at)?;
-    let idmap = idmap(options.idmap, own, &at, namespaces)?;
-    let source = source(entry, &options, bundle, &at)?;
+    let source = source(entry, &options, around.bundle, &at)?;
     options.agree_with(&source, &at)?;
+    let idmap = options.idmap.decide(entry, &at, around.namespaces)?;
     let (attr_set, attr_clear) = options.here.bits();
     let (rec_attr_set, rec_attr_clear) = options.below.bits();
     Ok(Mount {
@@ -72,7 +76,7 @@ struct Options {
     propagation: Vec<Propagation>,
     data: Vec<String>,
     copy_up: bool,
-    idmap: Option<bool>,
+    idmap: Wish,
     bind: Option<bool>,
     symlink: SymlinkRule,
     remount: bool,
@@ -159,7 +163,9 @@ impl Options {
             Some(Meaning::Propagation(propagation)) => self.propagation.push(propagation),
             // rbind stays recursive when bind comes later.
             Some(Meaning::Bind { recursive }) => self.bind = Some(recursive || self.bind == Some(true)),
-            Some(Meaning::IdMap { recursive }) => self.idmap = Some(recursive || self.idmap == Some(true)),
+            Some(Meaning::IdMap { recursive }) => {
+                self.idmap.option = Some(recursive || self.idmap.option == Some(true));
+            }
             Some(Meaning::CopyUp) => self.copy_up = true,
             Some(Meaning::Remount) => self.remount = true,
             Some(Meaning::Symlink(rule)) => {
@@ -267,34 +273,6 @@ fn source(entry: &SpecMount, options: &Options, bundle: &Path, at: &str) -> Resu
     }
 }
 
-type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
-
-fn own_mappings(entry: &SpecMount, at: &str) -> Result<Option<Mappings>> {
-    let uids = mappings(entry.uid_mappings().as_ref(), &format!("{at}.uidMappings"))?;
-    let gids = mappings(entry.gid_mappings().as_ref(), &format!("{at}.gidMappings"))?;
-    let missing = match (uids.is_empty(), gids.is_empty()) {
-        (true, true) => return Ok(None),
-        (false, false) => return Ok(Some((uids, gids))),
-        (true, false) => "uidMappings",
-        (false, true) => "gidMappings",
-    };
-    let problem = "is missing, uidMappings and gidMappings must be given together";
-    Err(Error::config(format!("{at}.{missing}"), problem))
-}
-
-/// Mappings without the option count as `idmap` (as in runc); the option without mappings takes the container's.
-fn idmap(option: Option<bool>, own: Option<Mappings>, at: &str, namespaces: &Namespaces) -> Result<Option<IdMap>> {
-    if option.is_some() && own.is_none() && !namespaces.is_own(NamespaceKind::User) {
-        let problem = "idmap needs uidMappings and gidMappings of the mount, or a user namespace of the container to take them from";
-        return Err(Error::config(format!("{at}.options"), problem));
-    }
-    let wanted = option.is_some() || own.is_some();
-    Ok(wanted.then(|| IdMap {
-        recursive: option.unwrap_or(false),
-        mappings: own,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -304,7 +282,12 @@ mod tests {
 
     fn parse(value: serde_json::Value) -> Result<Mount> {
         let entry = serde_json::from_value(value).unwrap();
-        mount(&entry, 0, Path::new("/bundle"), &Namespaces::default(), &mut Vec::new())
+        let around = Around {
+            bundle: Path::new("/bundle"),
+            namespaces: &Namespaces::default(),
+            ids: IdMaps::default(),
+        };
+        mount(&entry, 0, around, &mut Vec::new())
     }
 
     fn with(options: &[&str]) -> Mount {

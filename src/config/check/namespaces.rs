@@ -107,18 +107,21 @@ fn needs_root(mappings: &[IdMapping], at: &str) -> Result<()> {
 
 /// Reads and checks mappings by the kernel's rules for `/proc/PID/uid_map` (user_namespaces(7)).
 pub(super) fn mappings(list: Option<&Vec<LinuxIdMapping>>, at: &str) -> Result<Vec<IdMapping>> {
-    let list = list.map(Vec::as_slice).unwrap_or_default();
+    let mapping = |entry: &LinuxIdMapping| IdMapping {
+        container: entry.container_id(),
+        host: entry.host_id(),
+        size: entry.size(),
+    };
+    checked(list.into_iter().flatten().map(mapping).collect(), at)
+}
+
+/// The rules of [`mappings`].
+pub(super) fn checked(list: Vec<IdMapping>, at: &str) -> Result<Vec<IdMapping>> {
     if list.len() > MAX_MAPPINGS {
         let problem = format!("has {} entries, the kernel takes at most {MAX_MAPPINGS}", list.len());
         return Err(Error::config(at, problem));
     }
-    let mut mappings: Vec<IdMapping> = Vec::with_capacity(list.len());
-    for (i, entry) in list.iter().enumerate() {
-        let mapping = IdMapping {
-            container: entry.container_id(),
-            host: entry.host_id(),
-            size: entry.size(),
-        };
+    for (i, mapping) in list.iter().enumerate() {
         if mapping.size == 0 {
             return Err(Error::config(
                 format!("{at}[{i}].size"),
@@ -133,13 +136,12 @@ pub(super) fn mappings(list: Option<&Vec<LinuxIdMapping>>, at: &str) -> Result<V
             );
             return Err(Error::config(format!("{at}[{i}]"), problem));
         }
-        if let Some(k) = mappings.iter().position(|other| overlap(other, &mapping)) {
+        if let Some(k) = list[..i].iter().position(|other| overlap(other, mapping)) {
             let problem = format!("overlaps with {at}[{k}], each id may be mapped once on either side");
             return Err(Error::config(format!("{at}[{i}]"), problem));
         }
-        mappings.push(mapping);
     }
-    Ok(mappings)
+    Ok(list)
 }
 
 fn overlap(a: &IdMapping, b: &IdMapping) -> bool {
