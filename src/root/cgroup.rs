@@ -104,7 +104,14 @@ fn legacy_one(
             // The host's own flags are locked there.
             asked.clear = 0;
         }
-        (copy(&hierarchy.cgroup, false)?, asked)
+        match copy(&hierarchy.cgroup, false) {
+            // Without the right to make cgroups the container has none of its own.
+            Err(e) if step.cgroup.rootless && e.errno() == Some(libc::ENOENT) => {
+                asked.set |= attr::RDONLY;
+                (copy(&hierarchy.mountpoint, false)?, asked)
+            }
+            tree => (tree?, asked),
+        }
     };
     step.attach(tree, &target, asked, false, room)?;
     for controller in aliases(name) {
