@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::Bundle;
+use crate::harness::{Bundle, Cgroups, Layout};
 
 #[test]
 fn init_is_pid_1_without_a_parent() {
@@ -149,6 +149,9 @@ fn scheduler() {
     let c = Bundle::busybox().set("process.scheduler", json!({ "policy": "SCHED_BATCH", "nice": 7 }));
     let look = "sed -n 's/^policy *: *//p;s/^prio *: *//p' /proc/self/sched";
     c.run_sh(look).prints("3\n127\n");
+    let c = c.set("process.scheduler", json!({ "policy": "SCHED_IDLE", "nice": 3 }));
+    c.run_sh(look).prints("5\n123\n");
+    needs!(Cgroups::host().layout() == Layout::V2; "real-time scheduling in a cgroup without a share of it");
     let c = c.set("process.scheduler", json!({ "policy": "SCHED_FIFO", "priority": 5 }));
     c.run_sh(look).prints("1\n94\n");
 }

@@ -203,9 +203,6 @@ fn a_terminal_on_a_read_only_root_without_a_dev_mount() {
         .file("/dev/console", "")
         .set("root.readonly", true)
         .sh("tty && exit 4");
-    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-        std::fs::write(c.in_rootfs("/dev").join(name), "").unwrap();
-    }
     let mut terminal = Terminal::of_call(c.call("run"), 24, 80);
     assert_eq!(terminal.wait(), 4, "{}", terminal.text());
 }

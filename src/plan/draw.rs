@@ -179,13 +179,14 @@ fn namespaces(ns: &mut NsPlan) -> Vec<Step> {
     if ns.await_maps {
         steps.push(Step::MapIds);
     }
+    // A change of ids takes the process's own /proc files away from it, timens_offsets among them.
+    steps.extend(ns.time_offsets.take().map(Step::EnterTime));
     if ns.in_userns {
         steps.push(Step::BecomeRoot);
     }
     if ns.unshare_flags != 0 {
         steps.push(Step::Unshare(ns.unshare_flags));
     }
-    steps.extend(ns.time_offsets.take().map(Step::EnterTime));
     if steps.iter().all(|s| !matches!(s, Step::ForbidTracing)) || ns.in_userns {
         steps.push(Step::ForbidTracing);
     }
