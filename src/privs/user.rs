@@ -38,8 +38,16 @@ pub(super) fn join_keyring(name: &str, grant: Option<u32>) -> Result<()> {
 pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32], user_namespace: bool) -> Result<()> {
     cred::keep_capabilities(true)?;
     match cred::set_groups(groups) {
-        // In a user namespace made without privilege setgroups is denied for good; runc goes on without, too.
-        Err(e) if user_namespace && e.errno() == Some(nix::libc::EPERM) => {}
+        // In a user namespace made without privilege setgroups is denied for good.
+        Err(e) if user_namespace && e.errno() == Some(nix::libc::EPERM) => match groups {
+            [] => {}
+            _ => {
+                return Err(process_error(
+                    "user.additionalGids",
+                    "a rootless container without newgidmap can have none",
+                ));
+            }
+        },
         other => other.map_err(|e| unmapped(e, "additionalGids", || format!("{groups:?}")))?,
     }
     cred::set_gid(gid).map_err(|e| unmapped(e, "gid", || gid.to_string()))?;

@@ -62,12 +62,11 @@ pub fn limit_bounding(keep: u64) -> Result<()> {
         if keep & one.bits() != 0 {
             continue;
         }
-        match rustix::thread::capability_is_in_bounding_set(one) {
-            Ok(false) => {}
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(one)
-                .call(|| format!("prctl(PR_CAPBSET_DROP, {number})"))?,
+        match rustix::thread::remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => break,
-            Err(e) => return Err(Error::sys(format!("prctl(PR_CAPBSET_READ, {number})"), e)),
+            Err(_) if rustix::thread::capability_is_in_bounding_set(one) == Ok(false) => {}
+            Err(e) => return Err(Error::sys(format!("prctl(PR_CAPBSET_DROP, {number})"), e)),
         }
     }
     Ok(())
