@@ -77,7 +77,7 @@ macro_rules! needs {
     };
 }
 
-/// Makes one test per payload of each case: `case::native`, and `case::wasm` once listed here.
+/// Makes one test per payload of each case: `case::native` and `case::wasm`.
 ///
 /// A lifecycle case is a function of a [`Payload`]; that a native and a wasm container share one lifecycle is
 /// then proven by the same sentences.
@@ -88,6 +88,12 @@ macro_rules! for_each_payload {
                 #[test]
                 fn native() {
                     super::$case($crate::harness::Payload::Native);
+                }
+
+                #[test]
+                fn wasm() {
+                    only!(Runw; "modules are run by our own engine");
+                    super::$case($crate::harness::Payload::Wasm);
                 }
             }
         )+

@@ -1,5 +1,10 @@
 //! What a container runs: the axis along which lifecycle cases are repeated.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
 use super::bundle::Bundle;
 
 /// Which kind of program a container holds.
@@ -7,6 +12,8 @@ use super::bundle::Bundle;
 pub enum Payload {
     /// One-liners for busybox's shell.
     Native,
+    /// A WASI module made from C.
+    Wasm,
 }
 
 /// What a payload does; each kind has its own program for it.
@@ -33,6 +40,11 @@ impl Payload {
     pub fn bundle(self, act: &Act) -> Bundle {
         match self {
             Payload::Native => Bundle::busybox().sh(&native(act)),
+            Payload::Wasm => {
+                let bundle = Bundle::scratch().folder("/proc").folder("/dev").folder("/sys");
+                fs::copy(module(), bundle.in_rootfs(MODULE)).unwrap();
+                self.then(bundle, act)
+            }
         }
     }
 
@@ -40,6 +52,10 @@ impl Payload {
     pub fn then(self, bundle: Bundle, act: &Act) -> Bundle {
         match self {
             Payload::Native => bundle.sh(&native(act)),
+            Payload::Wasm => {
+                let (verb, object) = wasm(act);
+                bundle.args(&[MODULE, verb, &object])
+            }
         }
     }
 }
@@ -57,4 +73,44 @@ fn native(act: &Act) -> String {
         Act::Copy => "cat".into(),
         Act::Env(name) => format!("echo \"${name}\""),
     }
+}
+
+/// Where the module lies in its container.
+const MODULE: &str = "/acts.wasm";
+
+fn wasm(act: &Act) -> (&'static str, String) {
+    match act {
+        Act::Exit(code) => ("exit", code.to_string()),
+        // A guest cannot hear signals, so it cannot be deaf to them either.
+        Act::Sleep | Act::SleepDeaf => ("sleep", String::new()),
+        Act::Print(words) => ("print", (*words).into()),
+        Act::Complain(words) => ("complain", (*words).into()),
+        Act::Copy => ("copy", String::new()),
+        Act::Env(name) => ("env", (*name).into()),
+    }
+}
+
+/// The module of `integration/programs/acts.c`, made once; where there is no compiler, as in a virtual machine, the one that an
+/// earlier run of the suite has left beside the test program.
+fn module() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/programs/acts.c");
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acts.wasm");
+        let draft = made.with_extension(std::process::id().to_string());
+        let call = Command::new("clang")
+            .args(["--target=wasm32-wasi", "-O1", "-o"])
+            .args([&draft, &source])
+            .output();
+        match call {
+            Ok(output) if output.status.success() => fs::rename(&draft, &made).unwrap(),
+            Ok(output) => panic!(
+                "clang {}: {}",
+                source.display(),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(e) => assert!(made.exists(), "clang: {e}, and there is no {}", made.display()),
+        }
+        made
+    })
 }
