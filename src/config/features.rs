@@ -80,7 +80,14 @@ pub const SECCOMP_FLAGS: [&str; 4] = [
 ];
 
 /// Annotations of a container that change how it is run; whoever lets strangers write annotations must filter them.
-const UNSAFE_ANNOTATIONS: [&str; 2] = ["module.wasm.image/variant", "run.oci.handler"];
+const UNSAFE_ANNOTATIONS: [&str; 6] = [
+    "io.kubernetes.cri-o.ContainerType",
+    "io.kubernetes.cri.container-type",
+    "module.wasm.image/variant",
+    "org.opencontainers.image.architecture",
+    "org.opencontainers.image.os",
+    "run.oci.handler",
+];
 
 /// What only the build and the kernel know.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +110,7 @@ pub struct Features {
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 2],
+    potentially_unsafe_config_annotations: [&'static str; 6],
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -252,6 +259,26 @@ mod tests {
         let namespaces = document["linux"]["namespaces"].as_array().unwrap();
         assert!(namespaces.iter().any(|n| n == "user") && namespaces.iter().any(|n| n == "time"));
         assert_eq!(document["linux"]["capabilities"].as_array().unwrap().len(), 41);
+    }
+
+    #[test]
+    fn every_annotation_that_is_looked_at_is_named() {
+        let source = include_str!("workload.rs");
+        let mut quoted: Vec<_> = source
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.contains('.') && !text.contains(' '))
+            .collect();
+        quoted.retain(|text| {
+            ["io.", "org.", "run.", "module."]
+                .iter()
+                .any(|prefix| text.starts_with(prefix))
+        });
+        assert!(!quoted.is_empty());
+        for key in quoted {
+            assert!(UNSAFE_ANNOTATIONS.contains(&key), "{key}");
+        }
     }
 
     #[test]
