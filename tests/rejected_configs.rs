@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use runw::config::{Config, check, check_rootfs};
+use runw::config::{Config, check, check_host};
 use runw::error::Kind;
 use runw::oci::{Bundle, Starter};
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ fn the_least_that_is_accepted() {
 #[test]
 fn a_missing_rootfs_is_told_without_the_words_of_a_missing_program() {
     let error = |path: &str| {
-        check_rootfs(&load(changed(&[("root.path", json!(path))])).unwrap())
+        check_host(&load(changed(&[("root.path", json!(path))])).unwrap())
             .unwrap_err()
             .to_string()
     };
@@ -87,7 +87,26 @@ fn a_missing_rootfs_is_told_without_the_words_of_a_missing_program() {
         error("/proc/self/status"),
         "config.json: root.path: /proc/self/status is not a folder, unpack the root file system there"
     );
-    assert!(check_rootfs(&load(changed(&[("root.path", json!("/"))])).unwrap()).is_ok());
+    assert!(check_host(&load(changed(&[("root.path", json!("/"))])).unwrap()).is_ok());
+}
+
+#[test]
+fn a_sysctl_does_not_reach_the_runtimes_namespace_by_its_path() {
+    let joined = |path: &str| {
+        let namespace = json!({"type": "network", "path": path});
+        load(changed(&[
+            ("linux.namespaces[1]", namespace),
+            ("root.path", json!("/")),
+        ]))
+        .unwrap()
+    };
+    let error = check_host(&joined("/proc/self/ns/net")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "config.json: linux.sysctl.net.ipv4.ip_unprivileged_port_start: would change the host, whose own namespace \
+         /proc/self/ns/net is"
+    );
+    assert!(check_host(&joined("/proc/self/ns/uts")).is_ok());
 }
 
 #[test]

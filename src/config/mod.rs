@@ -11,7 +11,7 @@ mod resources;
 pub mod workload;
 
 pub use check::{
-    IdMaps, capabilities, check, check_rootfs, cpu_list, mount_options, namespaces, numa, process, resources,
+    IdMaps, capabilities, check, check_host, cpu_list, mount_options, namespaces, numa, process, resources,
 };
 pub use model::*;
 pub use process::*;

@@ -73,6 +73,7 @@ fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
     };
     let _span = trace::span("check config.json");
     let config = config::check(&bundle)?;
+    config::check_host(&config)?;
     config.warnings.iter().for_each(log::warn);
     Ok((bundle, config))
 }

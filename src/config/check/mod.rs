@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod cpu_list;
 mod devices;
 mod hooks;
+mod host;
 mod idmap;
 mod memory;
 pub mod mount_options;
@@ -26,6 +27,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Spec};
 
+pub use host::check_host;
 pub use process::{IdMaps, process};
 pub use resources::resources;
 
@@ -35,8 +37,8 @@ use crate::oci::Bundle;
 
 /// Checks a bundle's configuration against every rule of the runtime spec that can be decided from the document alone.
 ///
-/// Not decided here, because the host must be asked: whether the root file system exists ([`check_rootfs`]), whether a
-/// namespace joined by path is the runtime's own one, what cgroup version there is, whether SELinux, AppArmor and resctrl are there.
+/// Not decided here, because the host must be asked: whether the root file system exists and a namespace joined by path is the
+/// runtime's own one ([`check_host`]), what cgroup version there is, whether SELinux, AppArmor and resctrl are there.
 ///
 /// # Errors
 /// The first broken rule, with its JSON path.
@@ -107,26 +109,6 @@ fn init_process(spec: &Spec, ids: IdMaps<'_>, warnings: &mut Vec<String>) -> Res
         memory_policy: numa::memory_policy(section(linux, Linux::memory_policy))?,
         ..process::process(given, "process", ids, warnings)?
     }))
-}
-
-/// Whether the root file system of `config` is there: the one rule about it that needs the host.
-///
-/// # Errors
-/// `root.path` is not a folder, or cannot be reached.
-pub fn check_rootfs(config: &Config) -> Result<()> {
-    let path = config.rootfs.display();
-    let problem = match std::fs::metadata(&config.rootfs) {
-        Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => format!("{path} is not a folder, unpack the root file system there"),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            format!("there is no folder {path}, unpack the root file system there or correct the path")
-        }
-        Err(e) => format!(
-            "the folder {path} cannot be reached (error {})",
-            e.raw_os_error().unwrap_or_default()
-        ),
-    };
-    Err(Error::config("root.path", problem))
 }
 
 fn section<'a, T>(linux: Option<&'a Linux>, get: impl Fn(&'a Linux) -> &'a Option<T>) -> Option<&'a T> {

@@ -73,23 +73,30 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn allowed(name: &str, namespaces: &Namespaces) -> Result<(), String> {
-    let owned = |kind: NamespaceKind, word: &str| match namespaces.is_own(kind) {
-        true => Ok(()),
-        false => Err(format!(
-            "would change the host, it needs a private {word} namespace: add {{\"type\":\"{word}\"}} to linux.namespaces"
-        )),
-    };
+    let kind = owner(name)?;
+    if namespaces.is_own(kind) {
+        return Ok(());
+    }
+    let word = serde_json::to_value(kind).unwrap_or_default();
+    Err(format!(
+        "would change the host, it needs a private {} namespace: add {{\"type\":{word}}} to linux.namespaces",
+        word.as_str().unwrap_or_default()
+    ))
+}
+
+/// The namespace that the sysctl `name` (with dots) belongs to.
+pub(super) fn owner(name: &str) -> Result<NamespaceKind, String> {
     if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
-        return owned(NamespaceKind::Ipc, "ipc");
+        return Ok(NamespaceKind::Ipc);
     }
     if name.starts_with("net.") {
-        return owned(NamespaceKind::Network, "network");
+        return Ok(NamespaceKind::Network);
     }
     if name.starts_with("user.") {
-        return owned(NamespaceKind::User, "user");
+        return Ok(NamespaceKind::User);
     }
     match name {
-        "kernel.domainname" => owned(NamespaceKind::Uts, "uts"),
+        "kernel.domainname" => Ok(NamespaceKind::Uts),
         "kernel.hostname" => Err("is set by the property hostname, use that".to_owned()),
         _ => Err("is not in a namespace, a container may not change it".to_owned()),
     }
