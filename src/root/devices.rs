@@ -93,9 +93,21 @@ fn node(dir: BorrowedFd<'_>, name: &Path, device: &Device, bind: bool, room: &mu
     let number = rustix::fs::makedev(device.major, device.minor);
     match rustix::fs::mknodat(dir, name, file_type(device.kind), mode, number) {
         Ok(()) => own(dir, name, device),
-        Err(Errno::EXIST) => Ok(()),
+        Err(Errno::EXIST) => replace_placeholder(dir, name, device, room),
         Err(Errno::PERM) => bind_node(dir, name, device, room),
         Err(e) => Err(Error::sys("mknod()", e)),
+    }
+}
+
+/// Images made from containers have empty files where the devices were; the host's node is mounted over such a file. Anything
+/// else that is there already stays.
+fn replace_placeholder(dir: BorrowedFd<'_>, name: &Path, device: &Device, room: &mut Room) -> Result<()> {
+    let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).call(|| "stat()")?;
+    let placeholder = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile && there.st_size == 0;
+    if placeholder && device.kind != DeviceKind::Fifo {
+        bind_node(dir, name, device, room)
+    } else {
+        Ok(())
     }
 }
 

@@ -7,12 +7,12 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Room;
 use super::attributes::{from_statvfs, to_mount_flags};
 use super::filesystem::Recipe;
+use super::{Room, resolve};
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::mount::{self, Change, Copying};
 
@@ -102,7 +102,7 @@ impl Tree {
         let (fd, remaining) = match self {
             Tree::Detached(fd) => {
                 let remaining = change_in_advance(fd.as_fd(), changes)?;
-                mount::attach(fd.as_fd(), target).call(|| "move_mount()")?;
+                mount::attach(fd.as_fd(), target).map_err(|e| explain(e, fd.as_fd(), target))?;
                 (fd, remaining)
             }
             Tree::Classic(classic, why) => match classic.mount(target, room) {
@@ -122,6 +122,17 @@ impl Tree {
         }
         Ok(fd)
     }
+}
+
+/// move_mount(2) has one word for many failures; a directory that was to go on a file is the usual one.
+fn explain(e: Errno, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Error {
+    let is_dir = |fd| resolve::file_type(fd).is_ok_and(|kind| kind == FileType::Directory);
+    let e = match (is_dir(mount), is_dir(target)) {
+        (true, false) if e == Errno::INVAL => Errno::NOTDIR,
+        (false, true) if e == Errno::INVAL => Errno::ISDIR,
+        _ => e,
+    };
+    Error::sys("move_mount()", e)
 }
 
 /// Makes as many of the changes as a detached mount can take and returns the others. An unbindable mount cannot be put in place.
