@@ -1,0 +1,154 @@
+//! A runtime that is killed at any moment leaves nothing that `delete --force` cannot remove.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Bundle, eventually};
+
+#[test]
+fn killed_during_create() {
+    except!(Runc; "runc 1.1 forgets the cgroups it made before it saved its state");
+    // About one kill per phase of a launch, which takes some ten to a hundred milliseconds.
+    for step in 0..40 {
+        let c = Bundle::sleeper();
+        let create = c.call("create").spawn();
+        std::thread::sleep(Duration::from_micros(step * step * 60));
+        create.signal(Signal::SIGKILL);
+        let output = create.wait();
+        assert!(matches!(output.code, -9 | 0), "{}", output.story());
+        let _ = c.call("state").output(); // Whatever it says, it must end.
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_start() {
+    for step in 0..15 {
+        let c = Bundle::sleeper();
+        c.create().ok();
+        let start = c.call("start").spawn();
+        std::thread::sleep(Duration::from_micros(step * 700));
+        start.signal(Signal::SIGKILL);
+        let _ = start.wait();
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_delete() {
+    for step in 0..10 {
+        let c = Bundle::sleeper();
+        c.launch();
+        let delete = c.call("delete").flag("--force").spawn();
+        std::thread::sleep(Duration::from_micros(step * 1500));
+        delete.signal(Signal::SIGKILL);
+        let _ = delete.wait();
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_run_the_container_is_still_there() {
+    let c = Bundle::sleeper();
+    let run = c.call("run").spawn();
+    eventually("the payload to be ready", || run.stdout_now().contains("ready"));
+    run.signal(Signal::SIGKILL);
+    let _ = run.wait();
+    assert_eq!(c.status(), "running");
+    c.delete_force().ok();
+    c.assert_no_trace();
+}
+
+#[test]
+fn a_truncated_state_can_be_deleted() {
+    only!(Runw; "runc and crun then ask for work by hand");
+    let c = Bundle::sleeper();
+    c.create().ok();
+    let pid = c.pid();
+    let folder = c.state_root().join(c.id());
+    for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|e| e == "json") {
+            std::fs::write(entry.path(), "{\"id\": ").unwrap();
+        }
+    }
+    c.call("state").output().exits(1);
+    c.delete_force().ok();
+    assert!(!folder.exists());
+    // Nobody can find init by a broken record; the suite ends it by the pid it knows.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+#[test]
+fn init_killed_before_start() {
+    let c = Bundle::sleeper();
+    c.create().ok();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+    c.wait();
+    c.until("stopped");
+    c.start().exits(1);
+    c.delete().ok();
+    c.assert_no_trace();
+}
+
+#[test]
+fn a_full_disk_of_states() {
+    // A state root on a tmpfs without room: the error is clear and nothing is left.
+    let c = Bundle::busybox();
+    let root = c.scrap_folder("state");
+    let script = format!(
+        "mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs {}; dd if=/dev/zero of={0}/fill bs=4096 count=1 2>/dev/null",
+        root.display()
+    );
+    let output = c.call("run").runs(&["true"]).among_own_mounts(&script).output();
+    assert_ne!(output.code, 0, "{}", output.story());
+    assert!(c.cgroup_folders().is_empty());
+}
+
+#[test]
+fn a_state_root_that_is_a_file() {
+    let c = Bundle::busybox();
+    std::fs::write(c.state_root(), "").unwrap();
+    c.run(&["true"]).exits(1);
+    std::fs::remove_file(c.state_root()).unwrap();
+    c.assert_no_trace();
+}
+
+#[test]
+fn no_fds_left() {
+    let c = Bundle::busybox();
+    let output = c.call("run").runs(&["true"]).before("ulimit -n 12").output();
+    assert!(
+        matches!(output.code, 0 | 1),
+        "few descriptors are an error at most, not a hang: {}",
+        output.story()
+    );
+    if output.code == 1 {
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn no_processes_left() {
+    let c = Bundle::busybox().set("linux.resources.pids.limit", 1);
+    let output = c.run(&["true"]);
+    assert!(output.code >= 0, "{}", output.story());
+    c.assert_no_trace();
+}
+
+#[test]
+fn no_proc_on_the_host() {
+    only!(Runw; "Go's and crun's errors differ; ours must be one line");
+    let c = Bundle::busybox();
+    let output = c
+        .call("run")
+        .runs(&["true"])
+        .among_own_mounts("mount -t tmpfs tmpfs /proc")
+        .output();
+    assert_eq!(output.code, 1, "{}", output.story());
+    assert_eq!(output.stderr.trim_end().lines().count(), 1, "{}", output.story());
+    c.assert_no_trace();
+}
