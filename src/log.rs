@@ -4,7 +4,8 @@
 //! stderr. containerd takes the last record of level `error` in the file; Podman takes the whole file as one record; conmon
 //! reads stderr alone. Hence the rule of this module: **in the usual level a failed command writes exactly one record**.
 //! Warnings are therefore held back until the command has succeeded, and dropped if it fails. Under `--debug` (or
-//! `--log-level debug`) everything is written at once.
+//! `--log-level debug`) everything is written at once. Where no log was named nobody counts: then stderr has the warnings in
+//! front of the failure, and each line says which it is.
 //!
 //! stderr of `create`, `run` and `exec` is the container's own stream: nothing but a failure goes there, and warnings only
 //! if no log file was named and a person sits in front of it (it is a terminal) or asked for them by `--log-level`.
@@ -130,13 +131,24 @@ pub fn open(target: &Target, format: Format, level: Level) -> Result<()> {
     Ok(())
 }
 
-/// Reports the failure of the command: one record in the log, one plain line on stderr.
+/// Reports the failure of the command: one record in the log and one plain line on stderr; without a log, stderr alone.
 pub fn error(error: &Error) {
     let text = error.to_string();
-    if let Some(log) = LOG.get() {
-        log.write(Level::Error, &text);
+    match LOG.get() {
+        Some(log) if log.sink.is_some() => {
+            log.write(Level::Error, &text);
+            to_stderr("", &text);
+        }
+        other => {
+            // What was odd about the config may be why it failed.
+            other
+                .map(Log::release)
+                .unwrap_or_default()
+                .iter()
+                .for_each(|w| to_stderr("warning: ", w));
+            to_stderr("error: ", &text);
+        }
     }
-    to_stderr("", &text);
 }
 
 /// Notes an oddity that does not stop the command; see the module for when it is written.
@@ -172,8 +184,7 @@ pub fn debug<T: AsRef<str>>(text: impl FnOnce() -> T) {
 /// The command has succeeded: writes the warnings held back so far.
 pub fn flush() {
     let Some(log) = LOG.get() else { return };
-    let held = log.held.lock().map(|mut held| std::mem::take(&mut *held));
-    for text in held.unwrap_or_default() {
+    for text in log.release() {
         if log.sink.is_some() {
             log.write(Level::Warning, &text);
         } else if std::io::stderr().is_terminal() {
@@ -183,6 +194,12 @@ pub fn flush() {
 }
 
 impl Log {
+    /// The warnings held back so far.
+    fn release(&self) -> Vec<String> {
+        let held = self.held.lock().map(|mut held| std::mem::take(&mut *held));
+        held.unwrap_or_default()
+    }
+
     /// To the log if there is one, else to stderr.
     fn show(&self, level: Level, text: &str) {
         match self.sink {

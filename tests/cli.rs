@@ -112,6 +112,12 @@ fn a_failure_is_one_record_in_the_log_and_one_line_on_stderr() {
 }
 
 #[test]
+fn without_a_log_stderr_says_which_line_is_the_failure() {
+    let error = Place::new().runw("start a").refused();
+    assert_eq!(error, "error: container does not exist\n");
+}
+
+#[test]
 fn text_records_are_those_of_logrus() {
     let place = Place::new();
     place.runw("--log log start a").refused();

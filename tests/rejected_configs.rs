@@ -114,7 +114,7 @@ fn what_is_odd_but_harmless_is_a_warning() {
     let warning = |path: &str, value: Value| load(changed(&[(path, value)])).unwrap().warnings.join("; ");
     assert_eq!(
         warning("process.capabilities.bounding[0]", json!("CAP_FROM_THE_FUTURE")),
-        "process.capabilities.bounding[0]: unknown capability CAP_FROM_THE_FUTURE is left out"
+        "process.capabilities: ignoring unknown or unavailable capabilities: [CAP_FROM_THE_FUTURE]"
     );
     assert_eq!(
         warning("mounts[1].destination", json!("dev")),

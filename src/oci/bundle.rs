@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(process.cwd(), Path::new("/"));
         assert_eq!(
             warnings,
-            ["process.capabilities.bounding[1]: unknown capability CAP_NEW is left out"]
+            ["process.capabilities: ignoring unknown or unavailable capabilities: [CAP_NEW]"]
         );
         let (resources, _) =
             resources_document(br#"{"pids":{},"devices":[{"allow":true,"type":"","access":"r"}]}"#).unwrap();

@@ -3,6 +3,8 @@
 //! Go takes `null` and the empty string for "not given" everywhere; unknown capabilities are warnings by the spec; two flags of
 //! the scheduler have other names in the crate; sections for other platforms are none of our business.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 const OTHER_PLATFORMS: [&str; 5] = ["solaris", "windows", "vm", "zos", "freebsd"];
@@ -46,10 +48,17 @@ pub fn process(tree: &mut Value, at: &str, warnings: &mut Vec<String>) {
     let Some(process) = tree.as_object_mut() else { return };
     process.entry("user").or_insert_with(|| Value::Object(Map::new()));
     if let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
+        let mut unknown = BTreeSet::new();
         for set in CAPABILITY_SETS {
             if let Some(list) = sets.get_mut(set).and_then(Value::as_array_mut) {
-                drop_unknown_capabilities(list, &format!("{at}.capabilities.{set}"), warnings);
+                drop_unknown_capabilities(list, &mut unknown);
             }
+        }
+        if !unknown.is_empty() {
+            let names = Vec::from_iter(unknown).join(" ");
+            warnings.push(format!(
+                "{at}.capabilities: ignoring unknown or unavailable capabilities: [{names}]"
+            ));
         }
     }
     if let Some(scheduler) = process.get_mut("scheduler").and_then(Value::as_object_mut)
@@ -106,16 +115,13 @@ fn seccomp_is_off(seccomp: &mut Map<String, Value>) -> bool {
     false
 }
 
-fn drop_unknown_capabilities(list: &mut Vec<Value>, at: &str, warnings: &mut Vec<String>) {
-    let mut index = 0;
-    list.retain(|value| {
-        let known = value.as_str().is_none_or(is_capability);
-        if !known {
-            let name = value.as_str().unwrap_or_default();
-            warnings.push(format!("{at}[{index}]: unknown capability {name} is left out"));
+fn drop_unknown_capabilities(list: &mut Vec<Value>, unknown: &mut BTreeSet<String>) {
+    list.retain(|value| match value.as_str() {
+        Some(name) if !is_capability(name) => {
+            unknown.insert(name.to_owned());
+            false
         }
-        index += 1;
-        known
+        _ => true,
     });
 }
 

@@ -11,12 +11,12 @@ pub(super) fn check(input: &PrivsInput) -> Result<()> {
     refuse(
         asked.effective & !asked.permitted,
         "effective",
-        "not in capabilities.permitted; list it there, too",
+        "operation not permitted: not in capabilities.permitted; list it there, too",
     )?;
     refuse(
         asked.inheritable & !asked.bounding,
         "inheritable",
-        "not in capabilities.bounding; list it there, too",
+        "operation not permitted: not in capabilities.bounding; list it there, too",
     )?;
     if input.user_namespace {
         return Ok(());
@@ -25,7 +25,7 @@ pub(super) fn check(input: &PrivsInput) -> Result<()> {
     refuse(
         asked.permitted & !own,
         "permitted",
-        "the runtime itself does not have it, so it cannot grant it",
+        "operation not permitted: the runtime itself does not have it, so it cannot grant it",
     )
 }
 

@@ -163,7 +163,7 @@ fn sets_that_contradict_each_other_are_refused() {
     p.capabilities.effective = 2;
     let e = draw(&input(&p)).unwrap_err().to_string();
     assert!(
-        e.starts_with("config.json: process.capabilities.effective: CAP_DAC_OVERRIDE: not in"),
+        e.starts_with("config.json: process.capabilities.effective: CAP_DAC_OVERRIDE: operation not permitted: not in"),
         "{e}"
     );
     p.capabilities = Capabilities {

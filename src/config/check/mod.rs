@@ -85,11 +85,7 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         seccomp: seccomp::seccomp(section(linux, Linux::seccomp))?,
         rootfs_propagation: rootfs_propagation(section(linux, Linux::rootfs_propagation))?,
         masked_paths: hidden_paths(section(linux, Linux::masked_paths), "linux.maskedPaths", &namespaces)?,
-        readonly_paths: hidden_paths(
-            section(linux, Linux::readonly_paths),
-            "linux.readonlyPaths",
-            &namespaces,
-        )?,
+        readonly_paths: readonly_paths(section(linux, Linux::readonly_paths), &namespaces, &mut warnings)?,
         mount_label: text(section(linux, Linux::mount_label)),
         namespaces,
         uid_mappings,
@@ -236,6 +232,22 @@ fn rootfs_propagation(name: Option<&String>) -> Result<Propagation> {
         let problem = format!("{name:?} is unknown, use shared, slave, private or unbindable");
         Error::config("linux.rootfsPropagation", problem)
     })
+}
+
+/// `readonlyPaths`: runc and crun take a relative one from the root, the only place where it can be meant.
+fn readonly_paths(
+    paths: Option<&Vec<String>>,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PathBuf>> {
+    let mut rooted = paths.cloned().unwrap_or_default();
+    for (i, path) in rooted.iter_mut().enumerate().filter(|(_, path)| !path.starts_with('/')) {
+        warnings.push(format!(
+            "linux.readonlyPaths[{i}]: {path:?} is relative, it is taken from /"
+        ));
+        path.insert(0, '/');
+    }
+    hidden_paths(Some(&rooted), "linux.readonlyPaths", namespaces)
 }
 
 /// `maskedPaths` and `readonlyPaths`: absolute, and only in a mount namespace of the container's own.
