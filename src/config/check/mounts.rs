@@ -44,6 +44,14 @@ fn mount(entry: &SpecMount, index: usize, around: Around<'_>, warnings: &mut Vec
     let destination = destination(entry, &at, warnings)?;
     let source = source(entry, &options, around.bundle, &at)?;
     options.agree_with(&source, &at)?;
+    if matches!(source, MountSource::Bind { .. })
+        && let Some(option) = options.data.first()
+    {
+        warnings.push(format!(
+            "{at}.options: {option:?} is for a file system, a bind mount takes no notice of it"
+        ));
+        options.data.clear();
+    }
     let idmap = options.idmap.decide(entry, &at, around.namespaces)?;
     let (attr_set, attr_clear) = options.here.bits();
     let (rec_attr_set, rec_attr_clear) = options.below.bits();
@@ -183,10 +191,6 @@ impl Options {
     fn agree_with(&self, source: &MountSource, at: &str) -> Result<()> {
         let bad = |problem: String| Err(Error::config(format!("{at}.options"), problem));
         match source {
-            MountSource::Bind { .. } if !self.data.is_empty() => bad(format!(
-                "a bind mount cannot take the file system option {:?}, the kernel would ignore it: drop it",
-                self.data[0]
-            )),
             MountSource::Filesystem { fstype, .. } if self.copy_up && fstype != "tmpfs" => {
                 bad(format!("tmpcopyup works on tmpfs only, not on {fstype}"))
             }
@@ -335,7 +339,8 @@ mod tests {
         let path = PathBuf::from("/bundle/x");
         assert_eq!(m.source, MountSource::Bind { path, recursive: true });
         assert!(parse(json!({"destination": "/d", "options": ["bind"]})).is_err());
-        assert!(parse(json!({"destination": "/d", "source": "/x", "options": ["bind", "size=1"]})).is_err());
+        let m = parse(json!({"destination": "/d", "source": "/x", "options": ["bind", "size=1", "ro"]})).unwrap();
+        assert_eq!((m.data.len(), m.attr_set), (0, attr::RDONLY));
     }
 
     #[test]
