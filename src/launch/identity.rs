@@ -7,6 +7,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+/// The status that hooks before the program read. They belong to lifecycle steps 3 to 7, and a container is "created" after
+/// step 2 (runtime-spec, runtime.md, "State" and "Lifecycle").
+pub const CREATED: &str = "created";
+
 /// The parts of the state that never change (runtime-spec, runtime.md, "State").
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

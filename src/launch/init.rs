@@ -10,7 +10,7 @@ use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::hooks;
 use crate::launch::channel::{Channel, ToInit, ToParent};
 use crate::launch::gate::{Gate, Opened};
-use crate::launch::identity::Identity;
+use crate::launch::identity::{CREATED, Identity};
 use crate::ns;
 use crate::payload::{Payload, Seal};
 use crate::plan::{InitPlan, Step};
@@ -143,15 +143,10 @@ impl Room {
             Step::NetDevices => self.take_devices(),
             Step::RuntimeHooks => self.ask(&ToParent::Hooks),
             Step::ContainerHooks { kind, hooks, dir } => {
-                let status = if *kind == "startContainer" {
-                    "created"
-                } else {
-                    "creating"
-                };
                 // In the container's namespaces the pid is the one that the container sees (runtime.md, "State").
                 let pid = rustix::process::getpid().as_raw_nonzero().get();
                 let setting = hooks::Setting {
-                    state: &self.identity.state(status, Some(pid))?,
+                    state: &self.identity.state(CREATED, Some(pid))?,
                     env: Some(&self.privs.env),
                     dir: dir.as_deref(),
                 };

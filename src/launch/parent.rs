@@ -7,7 +7,7 @@ use rustix::process::Pid;
 
 use super::channel::{self, Channel, ToInit, ToParent};
 use super::gate::Gate;
-use super::identity::Identity;
+use super::identity::{CREATED, Identity};
 use super::init::Init;
 use crate::cgroup::Mode;
 use crate::error::{Error, Result};
@@ -150,7 +150,7 @@ fn make_cgroup(parent: &mut ParentPlan) -> Result<Option<OwnedFd>> {
 
 fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<()> {
     let _span = trace::span("runtime hooks");
-    let state = identity.state("creating", Some(pid.as_raw_nonzero().get()))?;
+    let state = identity.state(CREATED, Some(pid.as_raw_nonzero().get()))?;
     let setting = hooks::Setting {
         state: &state,
         env: None,
