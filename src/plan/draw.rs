@@ -1,9 +1,12 @@
 //! From a checked config to a plan.
 
+use std::sync::Arc;
+
 use super::{InitPlan, ParentPlan, Plan, SeccompListener, Step, Wishes};
 use crate::cgroup::{Cgroup, Mode};
 use crate::config::{Config, MountSource, NamespaceKind as Kind, Process};
 use crate::error::{Error, Result};
+use crate::log;
 use crate::ns::{self, NsPlan};
 use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, seccomp};
 use crate::root::{self, CgroupView, Hierarchy, RootOptions, RootPlan, RootStep};
@@ -58,8 +61,19 @@ fn root_options(config: &Config, cgroup: &Cgroup, wishes: &Wishes<'_>) -> RootOp
             hierarchies: hierarchies.collect(),
         },
         in_userns: config.namespaces.is_own(Kind::User),
+        mount_label: mount_label(config),
         console: wishes.console.is_some(),
     }
+}
+
+/// Engines set the label whatever the host is; without SELinux no file system knows the option that carries it.
+fn mount_label(config: &Config) -> Option<Arc<str>> {
+    let label = config.mount_label.as_deref()?;
+    let known = privs::selinux_enabled();
+    if !known {
+        log::warn("linux.mountLabel: SELinux is not enabled on this host, mounts get no label");
+    }
+    known.then(|| label.into())
 }
 
 /// A container with a cgroup namespace and a writable mount of cgroup v2 may manage its subtree: the folder is handed to the

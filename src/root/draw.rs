@@ -26,7 +26,7 @@ pub fn draw(config: &Config, options: &RootOptions) -> Result<RootPlan> {
     Ok(RootPlan {
         prepare: prepare(config, options, own_mounts)?,
         enter: enter(config, options, own_mounts),
-        seal: seal(config, own_mounts),
+        seal: seal(config, options, own_mounts),
     })
 }
 
@@ -45,7 +45,7 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
     let mut mounts = Mounts {
         config,
         in_userns: options.in_userns,
-        label: config.mount_label.as_deref().map(Arc::from),
+        label: options.mount_label.clone(),
         cgroup: Arc::new(options.cgroup.clone()),
         namespaces: UserNamespaces::default(),
     };
@@ -161,7 +161,7 @@ fn enter(config: &Config, options: &RootOptions, own_mounts: bool) -> Vec<RootSt
     steps
 }
 
-fn seal(config: &Config, own_mounts: bool) -> Vec<RootStep> {
+fn seal(config: &Config, options: &RootOptions, own_mounts: bool) -> Vec<RootStep> {
     let mut steps = Vec::new();
     if !config.sysctl.is_empty() {
         steps.push(RootStep::Sysctl(config.sysctl.clone()));
@@ -175,7 +175,7 @@ fn seal(config: &Config, own_mounts: bool) -> Vec<RootStep> {
     if !config.masked_paths.is_empty() {
         steps.push(RootStep::MaskedPaths {
             paths: distinct(&config.masked_paths),
-            label: config.mount_label.as_deref().map(Arc::from),
+            label: options.mount_label.clone(),
         });
     }
     if config.readonly_root {

@@ -32,6 +32,7 @@ mod target;
 mod tree;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use console::{Console, open as open_console};
 pub use draw::draw;
@@ -47,6 +48,8 @@ pub struct RootOptions {
     pub cgroup: CgroupView,
     /// The container has a user namespace of its own, new or joined.
     pub in_userns: bool,
+    /// `linux.mountLabel`, where the host has SELinux.
+    pub mount_label: Option<Arc<str>>,
     /// The container gets a terminal: a pty of its own devpts, bound to `/dev/console`.
     pub console: bool,
 }
