@@ -31,15 +31,15 @@ impl Drop for Made {
 }
 
 impl Cgroup {
-    /// Makes the cgroup, enables the controllers on the way to it, and writes all limits and device rules, before any process
-    /// is in it. Returns the folder of cgroup v2 (hybrid hosts, too) for `CLONE_INTO_CGROUP`.
+    /// The first half of making a cgroup: makes the folder of cgroup v2 (hybrid hosts, too) with the controllers enabled on the
+    /// way to it, and returns it for `CLONE_INTO_CGROUP`. Whatever can be found wrong with `resources` is found here.
     ///
     /// A rootless runtime that was not given a path may find that it can make none, or not in all hierarchies: `self` then has
-    /// fewer [`places`](Cgroup::places), so save it after this call.
+    /// fewer [`places`](Cgroup::places).
     ///
     /// # Errors
-    /// The cgroup has processes or is frozen, a limit cannot be set, a controller is missing. What was made is removed again.
-    pub fn create(&mut self, resources: &Resources) -> Result<Option<OwnedFd>> {
+    /// The cgroup has processes or is frozen, a controller is missing. What was made is removed again.
+    pub fn prepare(&mut self, resources: &Resources) -> Result<Option<OwnedFd>> {
         if self.is_none() {
             return if self.manager == super::Manager::Disabled {
                 Ok(None)
@@ -47,15 +47,65 @@ impl Cgroup {
                 Err(no_hierarchies())
             };
         }
+        Filter::of(&resources.devices)?;
+        let writes = self.writes(resources)?;
+        let Some(place) = self.places.iter().find(|p| p.is_unified()) else {
+            return Ok(None);
+        };
+        let made = match dir::make(&place.mountpoint, &place.dir()) {
+            Err(e) if self.is_lenient() && is_forbidden(&e) => {
+                if self.mode == Mode::Unified && !writes.is_empty() {
+                    let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+                    return Err(e.wrap(why));
+                }
+                self.places.retain(|p| !p.is_unified());
+                return Ok(None);
+            }
+            other => Made(other.wrap(|| "create the container's cgroup")?),
+        };
+        let dir = Dir::open(&place.dir())?;
+        if self.mode == Mode::Unified {
+            self.taken = made.0.is_empty();
+            if self.taken {
+                self.refuse_in_use()?;
+            }
+            enable_controllers(place, &dir, &writes)?;
+        }
+        made.keep();
+        Ok(Some(dir.into_fd()))
+    }
+
+    /// The second half: makes the v1 folders and writes all limits and device rules. It can go on beside a process that was
+    /// born into the cgroup, but must be over before that process does anything on the user's behalf.
+    ///
+    /// # Errors
+    /// The kernel refuses a limit, or as [`Cgroup::prepare`]. The v1 folders that were made are removed again.
+    pub fn limit(&mut self, resources: &Resources) -> Result<()> {
         let filter = Filter::of(&resources.devices)?;
+        let writes = self.writes(resources)?;
         match self.mode {
-            Mode::Unified => self.create_v2(resources, &filter),
-            Mode::Legacy | Mode::Hybrid => self.create_v1(resources, &filter),
+            Mode::Unified => self.limit_v2(&writes, &filter),
+            Mode::Legacy | Mode::Hybrid => self.make_v1(&writes, resources, &filter),
         }
     }
 
-    fn create_v1(&mut self, resources: &Resources, filter: &Filter) -> Result<Option<OwnedFd>> {
+    /// The limits, none of which lacks its controller altogether.
+    fn writes(&self, resources: &Resources) -> Result<Vec<Write>> {
+        if self.is_none() {
+            return Ok(Vec::new());
+        }
+        if self.mode == Mode::Unified {
+            return v2::writes(resources, &v2::Present::default());
+        }
         let writes = v1::writes(resources)?;
+        self.refuse_missing(&writes)?;
+        Ok(writes)
+    }
+
+    fn make_v1(&mut self, writes: &[Write], resources: &Resources, filter: &Filter) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
         if self.controller_dir("devices").is_none() {
             return Err(missing_controller(
                 "linux.resources.devices",
@@ -64,31 +114,31 @@ impl Cgroup {
             ));
         }
         let (made, new) = self.make_folders()?;
-        self.refuse_missing(&writes)?;
+        self.refuse_missing(writes)?;
         if new.contains(&false) {
             self.refuse_in_use()?;
         }
-        let mut unified = None;
-        for (place, new) in self.places.iter().zip(new) {
-            if place.is_unified() {
-                unified = Some(Dir::open(&place.dir())?);
-                continue;
-            }
+        let v1_places = self.places.iter().filter(|p| !p.is_unified());
+        for (place, new) in v1_places.zip(new) {
             let mine: Vec<&Write> = writes.iter().filter(|w| place.carries(&w.controller)).collect();
             self.limit_v1(place, new, &made, &mine, resources, filter)?;
         }
         made.keep();
-        Ok(unified.map(Dir::into_fd))
+        Ok(())
     }
 
-    /// Makes the folders of all hierarchies; tells for each place whether it is new. Places that a lenient runtime may not
-    /// make are dropped.
+    /// Makes the folders of all v1 hierarchies; tells for each whether it is new. Places that a lenient runtime may not make
+    /// are dropped.
     fn make_folders(&mut self) -> Result<(Made, Vec<bool>)> {
         let lenient = self.is_lenient();
         let mut made = Made::default();
         let mut new = Vec::with_capacity(self.places.len());
         let mut kept = Vec::with_capacity(self.places.len());
         for place in std::mem::take(&mut self.places) {
+            if place.is_unified() {
+                kept.push(place);
+                continue;
+            }
             match dir::make(&place.mountpoint, &place.dir()) {
                 Ok(paths) => {
                     new.push(!paths.is_empty());
@@ -96,7 +146,10 @@ impl Cgroup {
                     kept.push(place);
                 }
                 Err(e) if lenient && is_forbidden(&e) => {}
-                Err(e) => return Err(e.wrap("create the container's cgroup")),
+                Err(e) => {
+                    self.places = kept;
+                    return Err(e.wrap("create the container's cgroup"));
+                }
             }
         }
         self.places = kept;
@@ -137,40 +190,21 @@ impl Cgroup {
         Ok(())
     }
 
-    fn create_v2(&mut self, resources: &Resources, filter: &Filter) -> Result<Option<OwnedFd>> {
-        let writes = v2::writes(resources, &v2::Present::default())?;
-        let Some(place) = self.places.first() else {
-            return Ok(None);
+    fn limit_v2(&self, writes: &[Write], filter: &Filter) -> Result<()> {
+        let Some(path) = self.unified_dir() else {
+            return Ok(());
         };
-        let made = match dir::make(&place.mountpoint, &place.dir()) {
-            Err(e) if self.is_lenient() && is_forbidden(&e) => {
-                if !writes.is_empty() {
-                    let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
-                    return Err(e.wrap(why));
-                }
-                self.places.clear();
-                return Ok(None);
-            }
-            other => Made(other.wrap(|| "create the container's cgroup")?),
-        };
-        let new = !made.0.is_empty();
-        if !new {
-            self.refuse_in_use()?;
-        }
-        let dir = Dir::open(&place.dir())?;
-        enable_controllers(place, &dir, &writes)?;
-        apply(&dir, &writes)?;
-        let limited = if new {
-            devices::load_v2(&dir, filter)
-        } else {
+        let dir = Dir::open(&path)?;
+        apply(&dir, writes)?;
+        let limited = if self.taken {
             devices::replace_v2(&dir, filter)
+        } else {
+            devices::load_v2(&dir, filter)
         };
         match limited {
-            Err(_) if self.rootless => {}
-            other => other?,
+            Err(_) if self.rootless => Ok(()),
+            other => other,
         }
-        made.keep();
-        Ok(Some(dir.into_fd()))
     }
 
     /// Somebody else's cgroup is not for the taking. Ask before anything of the container is recorded: whoever takes down a

@@ -55,6 +55,9 @@ pub struct Cgroup {
     explicit: bool,
     /// The caller is not the host's root: what it may not do is no error unless it was asked for.
     rootless: bool,
+    /// It was there, empty, before the container came.
+    #[serde(skip)]
+    taken: bool,
 }
 
 /// A cgroup in one hierarchy.
@@ -100,6 +103,7 @@ impl Cgroup {
             places: Vec::new(),
             explicit: false,
             rootless: false,
+            taken: false,
         }
     }
 

@@ -41,6 +41,7 @@ impl Cgroup {
             places: places.collect(),
             explicit: path.is_some(),
             rootless: false,
+            taken: false,
         };
         Ok(cgroup)
     }

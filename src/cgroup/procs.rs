@@ -17,9 +17,9 @@ const KILL: i32 = nix::libc::SIGKILL;
 
 impl Cgroup {
     /// Moves a process into the cgroup. `cloned_into` says that it was born in the unified one (`CLONE_INTO_CGROUP` with the
-    /// descriptor of [`Cgroup::create`]).
+    /// descriptor of [`Cgroup::prepare`]).
     ///
-    /// On v1 the first write of a while waits for an RCU grace period (some milliseconds): do something else meanwhile.
+    /// The first write of a while waits for an RCU grace period, 2 to 20 ms: see [`Cgroup::enter`].
     ///
     /// # Errors
     /// The kernel refuses one of the writes.
@@ -31,6 +31,24 @@ impl Cgroup {
             match attach(&place.dir(), pid) {
                 Err(e) if self.is_lenient() && is_forbidden(&e) => {}
                 other => other.wrap(|| "join the container's cgroup")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the calling process, which must have a single thread, into the v1 cgroups; it was born in the unified one, if any.
+    ///
+    /// This takes no time at all: a thread that moves itself (`0` in `tasks`) needs no lock against forking threads, and it is
+    /// that lock for which [`Cgroup::join`] has to wait (`cgroup_attach_lock` in the kernel, since 5.5). The host's cgroup
+    /// mounts must still be there to be seen, and the caller be allowed to write to them.
+    ///
+    /// # Errors
+    /// The kernel refuses one of the writes.
+    pub fn enter(&self) -> Result<()> {
+        for place in self.places().iter().filter(|p| !p.is_unified()) {
+            match Writer::at(place.dir().join("tasks")).and_then(|tasks| tasks.write("0")) {
+                Err(e) if self.is_lenient() && (is_forbidden(&e) || is_gone(&e)) => {}
+                other => other.wrap(|| "enter the container's cgroup")?,
             }
         }
         Ok(())

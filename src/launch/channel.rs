@@ -52,7 +52,7 @@ pub enum ToParent {
 pub enum ToInit {
     /// Go on.
     Go,
-    /// The cgroup is made; with a cgroup namespace to come, init is in it.
+    /// The cgroup is made and limited; init is in it, or goes there now by itself.
     CgroupReady,
     /// The network devices have arrived.
     Devices(Vec<Moved>),

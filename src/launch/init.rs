@@ -135,6 +135,7 @@ impl Room {
             Step::Unshare(flags) => sys::namespace::unshare(*flags),
             Step::EnterTime(offsets) => ns::enter_new_time(offsets),
             Step::AwaitCgroup => self.expect(&ToInit::CgroupReady),
+            Step::EnterCgroup(cgroup) => cgroup.enter(),
             Step::UnshareCgroup => sys::namespace::unshare(crate::config::NamespaceKind::Cgroup.clone_flag()),
             Step::LoopbackUp => ns::loopback_up(),
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()).call(|| "sethostname"),

@@ -9,10 +9,9 @@ use super::channel::{self, Channel, ToInit, ToParent};
 use super::gate::Gate;
 use super::identity::{CREATED, Identity};
 use super::init::Init;
-use crate::cgroup::Mode;
 use crate::error::{Error, Result};
 use crate::payload::Payload;
-use crate::plan::{ParentPlan, Plan};
+use crate::plan::{Joining, ParentPlan, Plan};
 use crate::privs::Announcement;
 use crate::privs::seccomp::{ContainerProcessState, send_listener};
 use crate::sys::process::{self, Child};
@@ -45,8 +44,7 @@ pub fn launch<P: Payload>(
     let Plan { ns, mut parent, init } = plan;
     let (init_end, channel) = channel::pair::<ToParent, ToInit>()?;
     let gate = Gate::make(dir)?;
-    let unified = parent.cgroup.mode() == Mode::Unified;
-    let cgroup_fd = if unified { make_cgroup(&mut parent)? } else { None };
+    let cgroup_fd = parent.cgroup.prepare(&parent.resources)?;
     let init = Init {
         plan: init,
         payload,
@@ -55,14 +53,15 @@ pub fn launch<P: Payload>(
         identity: identity.clone(),
     };
     let others = [dir.as_raw_fd(), channel.as_fd().as_raw_fd()];
+    // A stage may have entered a user namespace, and may not clone into a cgroup of the host then.
+    let cloned_into = cgroup_fd.is_some() && ns.stage.is_none();
     let child = {
         let _span = trace::span("clone");
         super::stage::clone_init(ns, init, cgroup_fd.as_ref().map(AsFd::as_fd), &others)?
     };
     let child = Guard(Some(child));
-    let cloned_into = cgroup_fd.is_some();
     drop(cgroup_fd);
-    let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, unified, cloned_into));
+    let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, cloned_into));
     match served {
         Ok(()) => child.launched(),
         Err(e) => Err(cause(&channel, e)),
@@ -85,7 +84,6 @@ fn serve(
     channel: &Channel<ToInit, ToParent>,
     child: &Guard,
     identity: &Identity,
-    unified: bool,
     cloned_into: bool,
 ) -> Result<()> {
     let mut first = None;
@@ -100,18 +98,19 @@ fn serve(
     }
     {
         let _span = trace::span("cgroup");
-        if !unified {
-            make_cgroup(parent)?;
-        }
+        limit_cgroup(parent)?;
         let pid = child.pid().as_raw_nonzero().get();
         parent.beside.iter().try_for_each(|step| step.apply(pid))?;
-        if !parent.join_first {
-            // The folders are all that init needs; joining them can take long on cgroup v1 and goes on beside its mounts.
-            channel.send(&ToInit::CgroupReady)?;
-        }
-        parent.cgroup.join(child.pid(), cloned_into)?;
-        if parent.join_first {
-            channel.send(&ToInit::CgroupReady)?;
+        match parent.joining {
+            Joining::Init => channel.send(&ToInit::CgroupReady)?,
+            Joining::ParentFirst => {
+                parent.cgroup.join(child.pid(), cloned_into)?;
+                channel.send(&ToInit::CgroupReady)?;
+            }
+            Joining::ParentMeanwhile => {
+                channel.send(&ToInit::CgroupReady)?;
+                parent.cgroup.join(child.pid(), cloned_into)?;
+            }
         }
     }
     loop {
@@ -140,12 +139,12 @@ fn serve(
     }
 }
 
-fn make_cgroup(parent: &mut ParentPlan) -> Result<Option<OwnedFd>> {
-    let fd = parent.cgroup.create(&parent.resources)?;
-    if let Some(owner) = parent.cgroup_owner {
-        parent.cgroup.delegate(owner)?;
+fn limit_cgroup(parent: &mut ParentPlan) -> Result<()> {
+    parent.cgroup.limit(&parent.resources)?;
+    match parent.cgroup_owner {
+        Some(owner) => parent.cgroup.delegate(owner),
+        None => Ok(()),
     }
-    Ok(fd)
 }
 
 fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::payload::Payload;
 use crate::sys::process::{self, CLONE_PARENT, Child};
 use crate::trace;
 
-/// Clones init into its namespaces (and, on cgroup v2, into its cgroup). `others` are descriptors of the parent that init must
+/// Clones init into its namespaces and, unless there is a stage, into its cgroup of v2. `others` are descriptors of the parent that init must
 /// not keep.
 pub(super) fn clone_init<P: Payload>(
     ns: NsPlan,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{InitPlan, ParentPlan, Plan, SeccompListener, Step, Wishes};
+use super::{InitPlan, Joining, ParentPlan, Plan, SeccompListener, Step, Wishes};
 use crate::cgroup::{Cgroup, Mode};
-use crate::config::{Config, MountSource, NamespaceKind as Kind, Process};
+use crate::config::{Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::ns::{self, NsPlan};
@@ -25,14 +25,17 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
     let privs = privs::draw(&privs_input(config, process, &wishes)?)?;
     let mut privs = privs;
     let beside = std::mem::take(&mut privs.beside);
-    let join_first = ns.unshare_cgroup || privs.needs_cgroup;
-    let init = init_plan(config, process, &mut ns, root, privs, wishes.console);
+    let joining = joining(config, &cgroup, &ns, privs.needs_cgroup);
+    let mut init = init_plan(config, process, &mut ns, root, privs, wishes.console);
+    if joining == Joining::Init {
+        enter_cgroup(&mut init.steps, &cgroup);
+    }
     let parent = ParentPlan {
         cgroup,
         resources: config.resources.clone(),
         cgroup_owner: writable_cgroup_owner(config),
         beside,
-        join_first,
+        joining,
         uid_mappings: config.uid_mappings.clone(),
         gid_mappings: config.gid_mappings.clone(),
         net_devices: config.net_devices.clone(),
@@ -205,6 +208,24 @@ fn namespaces(ns: &mut NsPlan) -> Vec<Step> {
         steps.push(Step::ForbidTracing);
     }
     steps
+}
+
+/// On v1 init enters its cgroups by itself, which is faster by far, if it sees the host's cgroups and may write to them.
+fn joining(config: &Config, cgroup: &Cgroup, ns: &NsPlan, needed: bool) -> Joining {
+    let sees = !matches!(config.namespaces.source(Kind::Mount), NamespaceSource::Path(_));
+    if cgroup.mode() != Mode::Unified && ns.stage.is_none() && !ns.in_userns && sees {
+        Joining::Init
+    } else if ns.unshare_cgroup || needed {
+        Joining::ParentFirst
+    } else {
+        Joining::ParentMeanwhile
+    }
+}
+
+fn enter_cgroup(steps: &mut Vec<Step>, cgroup: &Cgroup) {
+    if let Some(waits) = steps.iter().position(|s| matches!(s, Step::AwaitCgroup)) {
+        steps.insert(waits + 1, Step::EnterCgroup(cgroup.clone()));
+    }
 }
 
 /// The mounts, with the wait for the cgroup as late as can be: the parent makes it meanwhile.

@@ -54,8 +54,8 @@ pub struct ParentPlan {
     pub resources: Resources,
     /// The user that a writable cgroup is handed to.
     pub cgroup_owner: Option<u32>,
-    /// Init goes on only inside its cgroup: it makes a cgroup namespace, or takes CPUs and the like that depend on it.
-    pub join_first: bool,
+    /// Who puts init into its cgroup.
+    pub joining: Joining,
     /// What only the parent may do to init.
     pub beside: Vec<ParentStep>,
     /// `linux.uidMappings`.
@@ -68,6 +68,17 @@ pub struct ParentPlan {
     pub hooks: Hooks,
     /// `linux.seccomp.listenerPath` and `listenerMetadata`.
     pub seccomp_listener: Option<SeccompListener>,
+}
+
+/// Who puts init into its cgroup, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// Init itself, once the cgroup is made: the fast way on v1.
+    Init,
+    /// The parent, before init goes on: init makes a cgroup namespace, or takes CPUs and the like that depend on the cgroup.
+    ParentFirst,
+    /// The parent, while init goes on; on v1 it can take long.
+    ParentMeanwhile,
 }
 
 /// Who gets the notify descriptor of the seccomp filter.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cgroup::Cgroup;
 use crate::config::{Hook, TimeOffset};
 use crate::ns::Join;
 use crate::privs::PrivStep;
@@ -22,8 +23,10 @@ pub enum Step {
     EnterTime(Vec<TimeOffset>),
     /// Hide from ptrace(2) and `/proc` readers until the payload runs.
     ForbidTracing,
-    /// Wait until the parent has made the cgroup (and, where a cgroup namespace follows, put init into it).
+    /// Wait until the parent has made the cgroup, and put init into it unless the next step does.
     AwaitCgroup,
+    /// Enter the cgroups of v1.
+    EnterCgroup(Cgroup),
     /// Make the cgroup namespace.
     UnshareCgroup,
     /// Bring `lo` up.
@@ -68,6 +71,7 @@ impl Step {
             Step::Unshare(_) => "unshare",
             Step::EnterTime(_) => "time namespace",
             Step::AwaitCgroup => "await cgroup",
+            Step::EnterCgroup(_) => "enter cgroup",
             Step::UnshareCgroup => "cgroup namespace",
             Step::LoopbackUp => "lo up",
             Step::Hostname(_) => "hostname",
