@@ -4,8 +4,6 @@
 //! made: the kernel ignores a deny of one device out of an allowed range, which would leave the user believing that it is
 //! denied, so that is an error here as in runc.
 
-use std::collections::BTreeMap;
-
 use crate::config::DeviceRule;
 use crate::error::{Error, Result};
 
@@ -15,8 +13,8 @@ pub(super) const READ: u8 = 2;
 pub(super) const WRITE: u8 = 4;
 pub(super) const ALL: u8 = MKNOD | READ | WRITE;
 
-/// Which devices an exception is about; `None` is any. Sorted by numbers, wildcards first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which devices an exception is about; `None` is any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Which {
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
@@ -28,7 +26,38 @@ pub(crate) struct Which {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Filter {
     pub(super) default_allow: bool,
-    pub(super) exceptions: BTreeMap<Which, u8>,
+    pub(super) exceptions: Exceptions,
+}
+
+/// Each of the devices once, with its access bits, in the order of the rules: the order in which they must be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Exceptions(Vec<(Which, u8)>);
+
+impl Exceptions {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Which, u8)> {
+        self.0.iter().copied()
+    }
+
+    /// The bits of exactly these devices; 0 if there is no such exception.
+    pub(super) fn of(&self, which: Which) -> u8 {
+        self.iter().find(|(w, _)| *w == which).map_or(0, |(_, bits)| bits)
+    }
+
+    pub(super) fn add(&mut self, which: Which, bits: u8) {
+        match self.0.iter_mut().find(|(w, _)| *w == which) {
+            Some((_, had)) => *had |= bits,
+            None => self.0.push((which, bits)),
+        }
+    }
+
+    fn remove(&mut self, which: Which, bits: u8) {
+        self.0.retain_mut(|(w, had)| {
+            if *w == which {
+                *had &= !bits;
+            }
+            *had != 0
+        });
+    }
 }
 
 /// The devices that every container may use, as runc has them: making any node, the usual character devices, terminals, tun.
@@ -73,19 +102,19 @@ impl Filter {
 
     /// Everything is allowed.
     pub(crate) fn allows_all(&self) -> bool {
-        self.default_allow && self.exceptions.is_empty()
+        self.default_allow && self.exceptions.0.is_empty()
     }
 
     pub(super) fn apply(&mut self, allow: bool, which: Which, access: u8) -> std::result::Result<(), String> {
         if which.kind == 'a' {
             *self = Filter {
                 default_allow: allow,
-                exceptions: BTreeMap::new(),
+                exceptions: Exceptions::default(),
             };
             return Ok(());
         }
         if allow != self.default_allow {
-            *self.exceptions.entry(which).or_default() |= access;
+            self.exceptions.add(which, access);
             return Ok(());
         }
         self.take_back(which, access)
@@ -102,7 +131,7 @@ impl Filter {
             },
         ];
         for range in wider.into_iter().filter(|w| *w != which) {
-            if self.exceptions.get(&range).is_some_and(|had| had & access != 0) {
+            if self.exceptions.of(range) & access != 0 {
                 return Err(format!(
                     "{} cannot be excepted from the rule for {}: put the wider rule last or leave it out",
                     which.text(access),
@@ -110,12 +139,7 @@ impl Filter {
                 ));
             }
         }
-        if let Some(had) = self.exceptions.get_mut(&which) {
-            *had &= !access;
-            if *had == 0 {
-                self.exceptions.remove(&which);
-            }
-        }
+        self.exceptions.remove(which, access);
         Ok(())
     }
 }
@@ -173,7 +197,7 @@ pub(super) mod tests {
         filter
             .exceptions
             .iter()
-            .map(|(which, access)| which.text(*access))
+            .map(|(which, access)| which.text(access))
             .collect()
     }
 
@@ -184,8 +208,8 @@ pub(super) mod tests {
         assert_eq!(
             lines(&filter),
             [
-                "b *:* m",
                 "c *:* m",
+                "b *:* m",
                 "c 1:3 rwm",
                 "c 1:5 rwm",
                 "c 1:7 rwm",
@@ -193,10 +217,16 @@ pub(super) mod tests {
                 "c 1:9 rwm",
                 "c 5:0 rwm",
                 "c 5:2 rwm",
-                "c 10:200 rwm",
-                "c 136:* rwm"
+                "c 136:* rwm",
+                "c 10:200 rwm"
             ]
         );
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_rules() {
+        let f = filter(&[(true, "c 10:229"), (true, "b 8:20 rw"), (true, "b 1:0 r")]).unwrap();
+        assert_eq!(lines(&f)[..4], ["c 10:229 rwm", "b 8:20 rw", "b 1:0 r", "c *:* m"]);
     }
 
     #[test]
@@ -219,7 +249,6 @@ pub(super) mod tests {
             (false, "b 8:1 w"),
         ])
         .unwrap();
-        assert!(lines(&f).starts_with(&["b *:* m".to_owned()]));
         assert!(lines(&f).contains(&"b 8:0 rw".to_owned()));
         assert!(lines(&f).contains(&"b 8:1 rm".to_owned()));
         let f = filter(&[(true, "b 8:0 r"), (false, "b 8:0 rwm")]).unwrap();

@@ -27,8 +27,8 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
         Insn::load_word(MAJOR, CONTEXT, 4),
         Insn::load_word(MINOR, CONTEXT, 8),
     ];
-    for (which, access) in &filter.exceptions {
-        code.extend(exception(which, *access, !filter.default_allow));
+    for (which, access) in filter.exceptions.iter() {
+        code.extend(exception(which, access, !filter.default_allow));
     }
     code.extend(verdict(filter.default_allow));
     code
@@ -36,7 +36,7 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
 
 /// Jumps over itself unless everything matches. An allowing exception must cover all of the access asked for, a denying one any
 /// of it: so the v1 controller has it.
-fn exception(which: &Which, access: u8, allow: bool) -> Vec<Insn> {
+fn exception(which: Which, access: u8, allow: bool) -> Vec<Insn> {
     let kind = if which.kind == 'b' { KIND_BLOCK } else { KIND_CHAR };
     let mut code = vec![Insn::jump_unless_equal(KIND, kind)];
     for (register, number) in [(MAJOR, which.major), (MINOR, which.minor)] {
@@ -105,8 +105,8 @@ mod tests {
     /// What the v1 controller of the kernel would say.
     fn expected(filter: &Filter, kind: char, access: u8, major: u32, minor: u32) -> bool {
         let covers =
-            |w: &Which| w.kind == kind && w.major.is_none_or(|m| m == major) && w.minor.is_none_or(|m| m == minor);
-        let mut hits = filter.exceptions.iter().filter(|(w, _)| covers(w));
+            |w: Which| w.kind == kind && w.major.is_none_or(|m| m == major) && w.minor.is_none_or(|m| m == minor);
+        let mut hits = filter.exceptions.iter().filter(|(w, _)| covers(*w));
         match filter.default_allow {
             false => hits.any(|(_, bits)| access & !bits == 0),
             true => !hits.any(|(_, bits)| access & bits != 0),
