@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Bundle, eventually};
+use crate::harness::{Bundle, eventually, runtime};
 
 const LINKS: [(&str, &str); 7] = [
     ("pid", "pid"),
@@ -99,6 +99,27 @@ fn each_absent_namespace_is_the_hosts() {
         c.run(&["readlink", &format!("/proc/self/ns/{link}")])
             .prints(&format!("{}\n", own(link)));
     }
+}
+
+/// Then what is mounted for the container is mounted in the runtime's namespace, and has to go with the container.
+#[test]
+fn without_a_mount_namespace() {
+    except!(Crun, Runc; "they leave the mounts behind");
+    let c = Bundle::busybox()
+        .without_namespace("mount")
+        .without("linux.maskedPaths")
+        .without("linux.readonlyPaths");
+    let count = format!("grep -c ' {} ' /proc/self/mountinfo || true", c.rootfs().display());
+    let life = format!("mount --make-rshared /; \"$@\"; {count}; exit");
+    let call = c
+        .call("run")
+        .runs(&["sh", "-ec", "test ! -e /etc/debian_version; echo in"]);
+    call.among_own_mounts(&life).output().prints("in\n0\n");
+    let (runw, root, id) = (runtime().path.display(), c.state_root(), c.id());
+    let delete = format!("{runw} --root {} delete {id}", root.display());
+    let verbs = format!("\"$@\" >&2; {count}; {delete}; {count}; exit");
+    let call = c.call("create").among_own_mounts(&verbs);
+    call.output().prints("1\n0\n");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
 use crate::sys::exe;
 use crate::tty::{self, Outlet};
-use crate::{log, trace};
+use crate::{log, root, trace};
 
 use super::options::Program;
 use super::record::{Init, PayloadKind};
@@ -254,6 +254,10 @@ impl Attempt<'_> {
             },
             cgroup: cgroup.clone(),
             own_pid_namespace: config.namespaces.is_new(NamespaceKind::Pid),
+            mount_below: match config.namespaces.is_own(NamespaceKind::Mount) {
+                true => None,
+                false => root::mount_below(&config.rootfs),
+            },
             hooks: config.hooks.clone(),
             intel_rdt: None,
             notify_socket: notify::of_caller(),

@@ -9,7 +9,7 @@ use super::record::Init;
 use super::{Id, Locked, Record, Signal, Status, Store, kill, start, status};
 use crate::error::{Error, Kind, Result, ResultExt, Wrap};
 use crate::sys::process;
-use crate::{hooks, log};
+use crate::{hooks, log, root};
 
 /// How long a killed init may take to die before `delete` gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -120,6 +120,9 @@ fn release(record: &Record) -> Result<()> {
     let cgroup = &record.cgroup;
     if !record.own_pid_namespace && cgroup.exists() {
         cgroup.signal_all(Signal::KILL.number())?;
+    }
+    if let Some(below) = record.mount_below {
+        root::take_down(&record.rootfs, below)?;
     }
     if let Some(group) = &record.intel_rdt {
         group.remove().wrap(|| "remove the resctrl groups")?;

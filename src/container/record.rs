@@ -59,6 +59,10 @@ pub struct Record {
     pub cgroup: Cgroup,
     /// The container has a pid namespace of its own: the death of init ends all its processes.
     pub own_pid_namespace: bool,
+    /// The container shares the runtime's mount namespace: the id of the mount that its root file system lies on, which tells
+    /// whether what `create` put on top is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_below: Option<u64>,
     /// The hooks that run after `create`.
     #[serde(default)]
     pub hooks: Hooks,
@@ -84,6 +88,7 @@ pub(super) fn sample(id: &str) -> Record {
         payload: PayloadKind::Linux,
         cgroup: Cgroup::disabled(),
         own_pid_namespace: true,
+        mount_below: None,
         hooks: Hooks::default(),
         intel_rdt: None,
         notify_socket: None,

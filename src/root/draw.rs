@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::idmap::{self, UserNamespaces};
-use super::mount::{MountStep, is_bound, refuse_without_namespace};
+use super::mount::{MountStep, is_bound};
+use super::step::Cover;
 use super::tree::Tree;
 use super::{CgroupView, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
 use crate::config::{Config, Mount, MountSource, NamespaceKind, PropagationKind};
@@ -20,9 +21,6 @@ const DEFAULT_UMASK: u32 = 0o022;
 /// If the config asks for something that no root file system can have, or if an id-mapped source cannot be opened.
 pub fn draw(config: &Config, options: &RootOptions) -> Result<RootPlan> {
     let own_mounts = config.namespaces.is_own(NamespaceKind::Mount);
-    if !own_mounts {
-        refuse_without_namespace(&config.mounts)?;
-    }
     Ok(RootPlan {
         prepare: prepare(config, options, own_mounts)?,
         enter: enter(config, options, own_mounts),
@@ -40,7 +38,12 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
     }
     steps.push(RootStep::Rootfs {
         path: config.rootfs.clone(),
-        own_mount: own_mounts,
+        cover: match own_mounts {
+            true => Cover::Own,
+            // In the namespace that the container shares with the runtime, `take_down` ends what is mounted here.
+            false if config.readonly_root || options.console || !config.mounts.is_empty() => Cover::Shared,
+            false => Cover::None,
+        },
     });
     let mut mounts = Mounts {
         config,
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_mount_namespace_nothing_is_mounted() {
+    fn without_a_mount_namespace_the_root_is_covered_if_it_must_be() {
         let alone = |tree: &mut serde_json::Value| {
             tree["linux"]["namespaces"] = serde_json::json!([]);
             tree["linux"]["sysctl"] = serde_json::json!({});
@@ -297,8 +300,13 @@ mod tests {
             tree["linux"]["readonlyPaths"] = serde_json::json!([]);
             tree["hostname"] = serde_json::Value::Null;
         };
-        let wrong = draw(&docker(alone), &RootOptions::default()).unwrap_err().to_string();
-        assert!(wrong.contains("mounts[0]: mounts need a mount namespace"), "{wrong}");
+        let plan = draw(&docker(alone), &RootOptions::default()).unwrap();
+        assert_eq!(names(&plan.prepare)[..3], ["umask", "rootfs", "mount"]);
+        let cover = |plan: &RootPlan| match plan.prepare[1] {
+            RootStep::Rootfs { cover, .. } => cover,
+            _ => panic!("{plan:?}"),
+        };
+        assert_eq!(cover(&plan), Cover::Shared);
         let config = docker(|tree| {
             alone(tree);
             tree["mounts"] = serde_json::json!([]);
@@ -306,6 +314,7 @@ mod tests {
         let plan = draw(&config, &RootOptions::default()).unwrap();
         assert_eq!(names(&plan.prepare), ["umask", "rootfs", "devices", "dev-links"]);
         assert_eq!(names(&plan.enter)[0], "chroot");
+        assert_eq!(cover(&plan), Cover::None);
     }
 
     #[test]

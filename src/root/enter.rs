@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::attributes::{cuts_off_host, propagation_flag};
+use super::step::Cover;
 use super::tree::{self, Alteration, Tree};
 use super::{Room, devices, filesystem, resolve};
 use crate::config::Propagation;
@@ -45,19 +46,47 @@ pub(super) fn seclude(rootfs: &Path) -> Result<()> {
     ))
 }
 
-/// Opens the root file system. With `own_mount` a copy of it, with what is mounted in it, is put on top of it: pivot_root(2)
-/// wants a mount, and changes to it stay in the container.
-pub(super) fn open_rootfs(rootfs: &Path, own_mount: bool, room: &mut Room) -> Result<()> {
+/// Opens the root file system. A copy of it, with what is mounted in it, is put on top of it: pivot_root(2) wants a mount, and
+/// changes to it stay in the container.
+pub(super) fn open_rootfs(rootfs: &Path, cover: Cover, room: &mut Room) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let shown = rootfs.display();
     let dir = rustix::fs::openat(CWD, rootfs, flags, Mode::empty()).call(|| format!("open({shown:?})"))?;
-    if !own_mount {
+    if cover == Cover::None {
         room.set_root(dir);
         return Ok(());
     }
     let mount = Tree::copy(dir.as_fd(), true)?.attach(dir.as_fd(), &[], room)?;
+    if cover == Cover::Shared {
+        // On a shared mount it has become shared itself; what is mounted below need not reach yet other namespaces.
+        let private = Alteration {
+            recursive: true,
+            change: Change {
+                propagation: PRIVATE,
+                ..Change::default()
+            },
+        };
+        tree::alter(mount.as_fd(), private, room)?;
+    }
     room.set_root(mount);
     Ok(())
+}
+
+/// The mount that `rootfs` lies on, to be told from a [`Cover::Shared`] of it later. `None` before Linux 5.8.
+pub fn mount_below(rootfs: &Path) -> Option<u64> {
+    let stat = rustix::fs::statx(CWD, rootfs, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+    (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
+}
+
+/// Takes the [`Cover::Shared`] of `rootfs` away from the host, with all that is mounted in it, if it is (still) there.
+///
+/// # Errors
+/// umount2(2) fails.
+pub fn take_down(rootfs: &Path, below: u64) -> Result<()> {
+    match mount_below(rootfs) {
+        Some(now) if now != below => mount::detach(rootfs).call(|| format!("umount({:?})", rootfs.display())),
+        _ => Ok(()),
+    }
 }
 
 /// Changes to the new root by pivot_root(2) and lets the old one go. The trick of its NOTES: with both arguments `.` the old

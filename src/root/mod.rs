@@ -36,8 +36,9 @@ use std::sync::Arc;
 
 pub use console::{Console, open as open_console};
 pub use draw::draw;
+pub use enter::{mount_below, take_down};
 pub use room::Room;
-pub use step::RootStep;
+pub use step::{Cover, RootStep};
 
 /// What [`draw`] has to know besides the config.
 #[derive(Debug, Clone, Default)]

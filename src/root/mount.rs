@@ -10,7 +10,7 @@ use super::target::{self, Target};
 use super::tree::{self, Alteration, Tree};
 use super::{CgroupView, Room, bind, cgroup, copyup, idmap};
 use crate::config::{Mount, MountSource};
-use crate::error::{Error, Result, Wrap};
+use crate::error::{Result, Wrap};
 use crate::sys::mount::{Change, Copying, attr};
 
 /// A mount with everything that the host had to open for it.
@@ -147,17 +147,6 @@ pub(super) fn is_bound(mounts: &[Mount], destination: &Path) -> bool {
     mounts.iter().any(|mount| {
         matches!(mount.source, MountSource::Bind { .. }) && super::resolve::clean(&mount.destination) == destination
     })
-}
-
-/// Without a mount namespace of its own a container would change the host's mounts.
-pub(super) fn refuse_without_namespace(mounts: &[Mount]) -> Result<()> {
-    match mounts.first() {
-        None => Ok(()),
-        Some(first) => Err(Error::config(
-            format!("mounts[{}]", first.index),
-            "mounts need a mount namespace; add {\"type\": \"mount\"} to linux.namespaces",
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ pub enum RootStep {
     Propagation(Propagation),
     /// The mount that the root file system lies on becomes private.
     Seclude(PathBuf),
-    /// The root file system is opened, and with `own_mount` becomes a mount of its own.
+    /// The root file system is opened and, unless nothing will be mounted, covered by a mount of itself.
     Rootfs {
         /// `root.path`.
         path: PathBuf,
-        /// The container has a mount namespace.
-        own_mount: bool,
+        /// Who sees the mount.
+        cover: Cover,
     },
     /// One entry of `mounts`.
     Mount(Box<MountStep>),
@@ -67,6 +67,17 @@ pub enum RootStep {
     },
     /// `root.readonly`.
     ReadonlyRoot,
+}
+
+/// Whether the root file system is covered by a mount of itself, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    /// In the container's own mount namespace.
+    Own,
+    /// In the runtime's mount namespace, which the container shares: the host sees it until [`super::take_down`].
+    Shared,
+    /// It is left as it is; nothing will be mounted.
+    None,
 }
 
 impl RootStep {
@@ -132,7 +143,7 @@ impl RootStep {
             }
             RootStep::Propagation(propagation) => enter::propagate_root(*propagation),
             RootStep::Seclude(path) => enter::seclude(path),
-            RootStep::Rootfs { path, own_mount } => enter::open_rootfs(path, *own_mount, room),
+            RootStep::Rootfs { path, cover } => enter::open_rootfs(path, *cover, room),
             RootStep::Mount(step) => step.apply(room),
             RootStep::Devices { devices, bind } => devices::make(devices, *bind, room),
             RootStep::DevLinks { core } => devices::link(*core, room),
