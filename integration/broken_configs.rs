@@ -142,12 +142,12 @@ fn a_missing_root_folder() {
     assert_refused(
         &but("root.path", "nowhere"),
         "root.path",
-        &["no such file or directory", "does not exist"],
+        &["no such file or directory", "does not exist", "there is no folder"],
     );
     assert_refused(
         &but("root.path", "/no/such/rootfs"),
         "root.path",
-        &["no such file or directory", "does not exist"],
+        &["no such file or directory", "does not exist", "there is no folder"],
     );
 }
 

@@ -75,6 +75,7 @@ fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
     let config = config::check(&bundle)?;
     config::check_host(&config)?;
     config.warnings.iter().for_each(log::warn);
+    log::debug(|| format!("{}: config.json is fine", bundle.dir.display()));
     Ok((bundle, config))
 }
 
@@ -82,6 +83,7 @@ fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
 fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let _span = trace::span("choose payload");
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
+    log::debug(|| format!("payload: {choice:?}"));
     if matches!(choice, Choice::Wasm(_)) && options.program == Program::Runw && payload::wasm::ENGINE.is_none() {
         let twin = exe::host_path()?.with_file_name("runw-wasm");
         if !twin.exists() {
@@ -158,6 +160,7 @@ impl Attempt<'_> {
         payload: P,
     ) -> Result<(Record, Launched, Option<OwnedFd>)> {
         let cgroup = self.locate_cgroup(&config)?;
+        log::debug(|| format!("cgroup: {cgroup:?}"));
         let resctrl = config.intel_rdt.as_ref().map(|_| Resctrl::find()).transpose()?;
         let mut record = self.record(&config, &cgroup)?;
         // Saved before anything exists that a later delete would have to know.
@@ -193,6 +196,7 @@ impl Attempt<'_> {
             self.locked.save(&record)
         })
         .wrap(|| "unable to start container process")?;
+        log::debug(|| format!("init has pid {} and stands at its gate", launched.pid));
         let master = kept.map(|socket| tty::receive(socket.as_fd())).transpose()?;
         self.tell(&launched)?;
         self.locked.commit()?;
@@ -230,6 +234,7 @@ impl Attempt<'_> {
                 id: self.options.id.as_str(),
                 no_pivot: self.options.no_pivot,
                 no_new_keyring: self.options.no_new_keyring,
+                listen_fds: notify::listen_fds_of_caller(),
                 preserve_fds: self.options.preserve_fds,
                 seal: P::SEAL,
                 console,

@@ -35,6 +35,16 @@ pub(super) fn of_caller() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
+/// How many sockets from descriptor 3 on the caller has for the payload to listen on: `LISTEN_FDS`, if `LISTEN_PID` says that
+/// it is meant for this process (sd_listen_fds(3)).
+pub(super) fn listen_fds_of_caller() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match number("LISTEN_PID") {
+        Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Makes the folder for the container's own socket and has it mounted.
 pub(super) fn set_up(config: &mut Config, state: &Folder) -> Result<()> {
     let folder = state.path().join(FOLDER);

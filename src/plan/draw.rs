@@ -176,6 +176,7 @@ fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>
         session_keyring: !wishes.no_new_keyring,
         seccomp,
         joins: false,
+        listen_fds: wishes.listen_fds,
         preserved_fds: wishes.preserve_fds,
         seal: wishes.seal,
     })

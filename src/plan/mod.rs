@@ -24,7 +24,9 @@ pub struct Wishes<'a> {
     pub no_pivot: bool,
     /// `--no-new-keyring`.
     pub no_new_keyring: bool,
-    /// `--preserve-fds`: how many descriptors above 2 the payload inherits.
+    /// How many descriptors above 2 the payload inherits as sockets to listen on (`LISTEN_FDS`).
+    pub listen_fds: u32,
+    /// `--preserve-fds`: how many descriptors after those the payload inherits.
     pub preserve_fds: u32,
     /// When the payload's walls must be complete.
     pub seal: Seal,

@@ -49,7 +49,7 @@ pub(super) fn ensure_home(env: &mut Vec<String>, home: impl FnOnce() -> String) 
 
 /// Adds the variables of socket activation (sd_listen_fds(3)) for `fds` descriptors from 3 on and the payload's own `pid`;
 /// none when there are no descriptors.
-pub fn listen_env(env: &mut Vec<String>, fds: u32, pid: u32) {
+pub(super) fn listen_env(env: &mut Vec<String>, fds: u32, pid: u32) {
     if fds == 0 {
         return;
     }

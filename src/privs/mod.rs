@@ -14,7 +14,7 @@ pub mod seccomp;
 mod step;
 mod user;
 
-pub use env::{home_of, listen_env};
+pub use env::home_of;
 pub use limits::ParentStep;
 pub use step::{Announcement, PrivStep, PrivsContext};
 
@@ -49,7 +49,9 @@ pub struct PrivsInput<'a> {
     pub seccomp: Option<Program>,
     /// The process joins a running container (`exec`) instead of being its first.
     pub joins: bool,
-    /// Descriptors from 3 on that the payload gets (`--preserve-fds`, `LISTEN_FDS`).
+    /// Descriptors from 3 on that the payload gets as sockets to listen on (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// Descriptors after those that the payload gets (`--preserve-fds`).
     pub preserved_fds: u32,
     /// See [`Seal`].
     pub seal: Seal,
@@ -151,6 +153,7 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
         create: !input.joins,
     });
     steps.push(PrivStep::Home { uid: p.uid });
+    steps.extend((input.listen_fds > 0).then_some(PrivStep::ListenFds(input.listen_fds)));
     if !p.rlimits.is_empty() {
         steps.push(PrivStep::Rlimits(p.rlimits.clone()));
     }
@@ -173,7 +176,9 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
 
 fn last(input: &PrivsInput) -> Vec<PrivStep> {
     let mut steps = vec![PrivStep::CloseFds {
-        first: 3 + input.preserved_fds,
+        first: 3u32
+            .saturating_add(input.listen_fds)
+            .saturating_add(input.preserved_fds),
     }];
     if input.seal == Seal::Now && !input.seals_early() {
         steps.extend(seal(input));

@@ -57,6 +57,8 @@ pub enum PrivStep {
         /// Whose.
         uid: u32,
     },
+    /// Adds `LISTEN_FDS` and `LISTEN_PID` to the environment, for so many descriptors.
+    ListenFds(u32),
     /// `process.rlimits`.
     Rlimits(Vec<Rlimit>),
     /// Cuts the bounding set to this mask.
@@ -140,6 +142,7 @@ impl PrivStep {
             PrivStep::Umask(_) => "umask",
             PrivStep::EnterCwd { .. } => "enter cwd",
             PrivStep::Home { .. } => "home",
+            PrivStep::ListenFds(_) => "listen fds",
             PrivStep::Rlimits(_) => "rlimits",
             PrivStep::Bounding(_) => "bounding capabilities",
             PrivStep::StdioOwner { .. } => "stdio owner",
@@ -176,6 +179,11 @@ impl PrivStep {
             }
             PrivStep::EnterCwd { path, create } => cwd::enter(path, *create).map(|e| ctx.entered = Some(e)),
             PrivStep::Home { uid } => add_home(ctx, *uid),
+            PrivStep::ListenFds(count) => {
+                let pid = rustix::process::getpid().as_raw_nonzero().get();
+                env::listen_env(&mut ctx.env, *count, pid.unsigned_abs());
+                Ok(())
+            }
             PrivStep::Rlimits(list) => limits::set_rlimits(list),
             PrivStep::Bounding(keep) => cred::limit_bounding(*keep).wrap(|| "set process.capabilities.bounding"),
             PrivStep::StdioOwner { uid } => user::own_stdio(*uid),

@@ -56,6 +56,7 @@ fn input(process: &Process) -> PrivsInput<'_> {
         session_keyring: true,
         seccomp: Some(program()),
         joins: false,
+        listen_fds: 0,
         preserved_fds: 0,
         seal: Seal::AtExec,
     }
