@@ -92,7 +92,7 @@ def exit_codes(d):
 def unstartable(d):
     for code, program in (
         (127, "no-such-program"), (127, "/no/such/program"), (126, "/etc"), (126, "/tests/not-executable"),
-        (None, "/tests/no-interpreter"), (None, "/tests/no-format"), (125, "/etc/passwd/below"), (127, "./nothing"), (None, ""),
+        (125, "/etc/passwd/below"), (127, "./nothing"), (None, ""),
     ):
         d.run("--rm", d.image, program, rc=code)
     # Until the exec the process has the container's capabilities, whoever it runs as: it is the shell that fails.
@@ -102,6 +102,13 @@ def unstartable(d):
     d.run("--rm", "-w", "/etc/passwd", d.image, "pwd", rc=None)
     d.run("--rm", "-w", "relative", d.image, "pwd", rc=125)
     d.run("--rm", "--no-such-flag", d.image, "true", rc=125)
+
+
+# What only the exec itself finds out, runc tells the container's log, with exit code 1; we let the start fail with the reason.
+@case("programs that the kernel refuses", ours=True)
+def refused_by_kernel(d):
+    d.run("--rm", d.image, "/tests/no-interpreter", rc=127, want="/tests/no-interpreter.*no such file or directory")
+    d.run("--rm", d.image, "/tests/no-format", rc=125, want="/tests/no-format.*exec format error")
 
 
 @case("what is left of a failed start")
