@@ -36,7 +36,7 @@ BUILT = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "bin" / "runw
 REMAPPED = {
     "process status", "user by numbers", "all capabilities dropped", "all capabilities added", "seccomp profiles", "ulimits",
     "missing working directory", "exit codes", "programs that can't be run", "all mounts", "default devices", "default devices work",
-    "masked paths", "read-only paths", "read-only root with tmpfs", "bind mounts", "mounts below a bind", "volumes", "cgroups mounted",
+    "masked paths", "read-only paths", "read-only root with tmpfs", "bind mounts", "volumes", "cgroups mounted",
     "memory limits read back", "number of processes, bitten", "sysctls", "published ports", "foreground with a terminal",
     "detached, logs, stop, rm", "exec", "WebAssembly",
 }

@@ -73,7 +73,8 @@ def terminal(d):
     d.terminal("run", "--runtime", d.runtime, "--rm", "-it", "--user", "1000", d.image, "sh", "-c",
                "echo written >/dev/tty; stat -c '%u %g %a' $(tty)", want="written")
     d.terminal("run", "--runtime", d.runtime, "--rm", "-it", d.image, "sh", "-c",
-               "echo first; read line; echo you said $line; trap told=yes WINCH; echo second; "
+               # The client takes a moment to listen to changes of its terminal's size.
+               "echo first; read line; echo you said $line; trap told=yes WINCH; sleep 1; echo second; "
                "while [ \"$(stty size)\" != '30 77' ]; do sleep 0.1; done; sleep 0.1; echo told: $told",
                typed=[("first", "blue\n"), ("second", (30, 77))], want="you said blue.*told: yes")
     d.terminal("run", "--runtime", d.runtime, "--rm", "-it", d.image, "sh", "-c", "echo up; exec cat", typed=[("up", "a\n"), ("a", "\x04")],

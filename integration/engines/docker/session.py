@@ -127,12 +127,12 @@ class Session:
         if pid == 0:
             os.execvpe("docker", ["docker", *words], self.engine.environment())
         resize(master, size)
-        text = talk(master, list(typed), started + seconds)
+        text, ended = talk(master, list(typed), started + seconds)
         os.close(master)
-        if text is None:
+        if not ended:
             os.kill(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        reply = Reply(self._shown(words), "timeout" if text is None else status, text or "", "", time.monotonic() - started)
+        reply = Reply(self._shown(words), status if ended else "timeout", text, "", time.monotonic() - started)
         return self._keep(reply, rc, want, True)
 
     def end(self):
@@ -158,7 +158,7 @@ def resize(terminal, size):
 
 
 def talk(terminal, script, deadline):
-    """Reads a terminal to its end, typing what `script` says; None if the end does not come in time."""
+    """Reads a terminal to its end, typing what `script` says. Gives what it said and whether the end came in time."""
     seen, answered = "", 0
     while time.monotonic() < deadline:
         if script and script[0][0] in seen[answered:]:
@@ -170,8 +170,8 @@ def talk(terminal, script, deadline):
         try:
             block = os.read(terminal, 4096)
         except OSError:  # EIO: the other side is closed
-            return seen
+            return seen, True
         if not block:
-            return seen
+            return seen, True
         seen += block.decode(errors="replace")
-    return None
+    return seen, False
