@@ -47,7 +47,7 @@ pub(super) fn seclude(rootfs: &Path) -> Result<()> {
 }
 
 /// Opens the root file system. A copy of it, with what is mounted in it, is put on top of it: pivot_root(2) wants a mount, and
-/// changes to it stay in the container.
+/// changes to it stay in the container. It is no slave of the original: what the host mounts there is not seen inside.
 pub(super) fn open_rootfs(rootfs: &Path, cover: Cover, room: &mut Room) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let shown = rootfs.display();
@@ -56,17 +56,17 @@ pub(super) fn open_rootfs(rootfs: &Path, cover: Cover, room: &mut Room) -> Resul
         room.set_root(dir);
         return Ok(());
     }
-    let mount = Tree::copy(dir.as_fd(), true)?.attach(dir.as_fd(), &[], room)?;
+    let private = |recursive| Alteration {
+        recursive,
+        change: Change {
+            propagation: PRIVATE,
+            ..Change::default()
+        },
+    };
+    let mount = Tree::copy(dir.as_fd(), true)?.attach(dir.as_fd(), &[private(false)], room)?;
     if cover == Cover::Shared {
         // On a shared mount it has become shared itself; what is mounted below need not reach yet other namespaces.
-        let private = Alteration {
-            recursive: true,
-            change: Change {
-                propagation: PRIVATE,
-                ..Change::default()
-            },
-        };
-        tree::alter(mount.as_fd(), private, room)?;
+        tree::alter(mount.as_fd(), private(true), room)?;
     }
     room.set_root(mount);
     Ok(())

@@ -124,13 +124,13 @@ impl Tree {
     }
 }
 
-/// move_mount(2) has one word for many failures; a directory that was to go on a file is the usual one.
+/// move_mount(2) has one word for many failures; a directory that was to go on a file, or the reverse, is the usual one.
+/// mount(2) calls both ENOTDIR, and engines explain the mistake to their users by these words.
 fn explain(e: Errno, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Error {
     let is_dir = |fd| resolve::file_type(fd).is_ok_and(|kind| kind == FileType::Directory);
-    let e = match (is_dir(mount), is_dir(target)) {
-        (true, false) if e == Errno::INVAL => Errno::NOTDIR,
-        (false, true) if e == Errno::INVAL => Errno::ISDIR,
-        _ => e,
+    let e = match e {
+        Errno::INVAL if is_dir(mount) != is_dir(target) => Errno::NOTDIR,
+        other => other,
     };
     Error::sys("move_mount()", e)
 }
