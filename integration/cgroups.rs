@@ -126,6 +126,7 @@ fn a_cgroup_in_use_is_refused() {
 
 #[test]
 fn an_empty_cgroup_that_exists_is_taken() {
+    except!(Crun; "crun does not see the unified hierarchy of a hybrid host");
     let c = Bundle::sleeper();
     for folder in Cgroups::host().folders(&c.cgroup_path()) {
         fs::create_dir_all(folder).unwrap();

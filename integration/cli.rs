@@ -43,7 +43,8 @@ fn version_lines() {
 
 #[test]
 fn help_is_fine_and_nonsense_is_not() {
-    for args in [&["--help"][..], &["-h"], &["create", "--help"], &["run", "-h"]] {
+    let short: &[&str] = if runtime().kind == Kind::Crun { &["-?"] } else { &["-h"] };
+    for args in [&["--help"][..], short, &["create", "--help"]] {
         assert_eq!(bare(args).status.code(), Some(0), "{args:?}");
     }
     for args in [
@@ -163,6 +164,7 @@ fn features_names_what_engines_ask_for() {
 
 #[test]
 fn features_promises_no_mount_option_that_is_refused() {
+    except!(Crun; "crun 1.21 promises clearing flags that the kernel refuses");
     let features = Bundle::busybox().call("features").no_id().output().json();
     let source = Bundle::busybox();
     let folder = source.scrap_folder("source");
@@ -221,6 +223,7 @@ fn spec_writes_into_the_bundle() {
 
 #[test]
 fn spec_rootless_maps_the_caller() {
+    except!(Crun; "crun leaves the maps to the run");
     let c = Bundle::busybox();
     c.call("spec").no_id().flag("--rootless").cwd(c.path()).output().ok();
     let spec: Value = serde_json::from_slice(&fs::read(c.path().join("config.json")).unwrap()).unwrap();
@@ -246,12 +249,12 @@ fn an_error_goes_to_stderr_and_to_the_json_log() {
             .global("--log-format")
             .global("json")
     };
-    call().output().fails("does not exist");
+    call().output().fails_as_unknown();
     let records = records_of(&log);
     let errors: Vec<&Value> = records.iter().filter(|r| r["level"] == "error").collect();
     assert_eq!(errors.len(), 1, "Podman wants one record: {records:?}");
-    assert!(errors[0]["msg"].as_str().unwrap().contains("does not exist"));
-    call().output().fails("does not exist");
+    assert!(Output::speaks_of_unknown(errors[0]["msg"].as_str().unwrap()));
+    call().output().fails_as_unknown();
     assert_eq!(records_of(&log).len(), 2 * records.len(), "a log is appended to");
 }
 
@@ -283,10 +286,8 @@ fn an_error_of_init_reaches_the_json_log() {
         .fails("no such file or directory");
     let records = records_of(&log);
     let last = records.iter().rev().find(|r| r["level"] == "error").unwrap();
-    assert!(
-        last["msg"].as_str().unwrap().contains("no such file or directory"),
-        "{last}"
-    );
+    let message = last["msg"].as_str().unwrap().to_lowercase();
+    assert!(message.contains("no such file or directory"), "{last}");
 }
 
 #[test]
@@ -325,12 +326,8 @@ fn debug_records_parse_too() {
 fn a_text_log() {
     let c = Bundle::busybox();
     let log = c.scrap("log.txt");
-    c.call("state")
-        .global("--log")
-        .global(&log)
-        .output()
-        .fails("does not exist");
-    assert!(fs::read_to_string(&log).unwrap().contains("does not exist"));
+    c.call("state").global("--log").global(&log).output().fails_as_unknown();
+    assert!(Output::speaks_of_unknown(&fs::read_to_string(&log).unwrap()));
 }
 
 #[test]

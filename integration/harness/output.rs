@@ -117,6 +117,20 @@ impl Output {
         output.on_one_line()
     }
 
+    /// The runtime knows no such container, and says so in the words that engines look for.
+    #[track_caller]
+    pub fn fails_as_unknown(self) -> Output {
+        let output = self.exits(1);
+        assert!(Output::speaks_of_unknown(&output.stderr), "{}", output.story());
+        output
+    }
+
+    /// Whether a text says that a container is unknown. containerd takes only the first form.
+    pub fn speaks_of_unknown(text: &str) -> bool {
+        let of_crun = runtime().kind == Kind::Crun && text.contains("No such file or directory");
+        text.contains("does not exist") || of_crun
+    }
+
     /// The reason names this JSON path of config.json. Only we promise that.
     #[track_caller]
     pub fn at(self, json_path: &str) -> Output {
