@@ -22,10 +22,11 @@ import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # a test leaves nothing in the checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cases
 import cases_host, cases_life, cases_process, cases_root  # they add themselves to the list
-from engine import Engine
+from common.dockerd import Engine
 from session import Session, steady
 
 TOP = Path(__file__).resolve().parents[3]
