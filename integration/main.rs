@@ -40,3 +40,4 @@ mod state;
 mod sysctl;
 mod terminal;
 mod trace;
+mod wasm_view;

@@ -1,9 +1,10 @@
 //! What a container runs: the axis along which lifecycle cases are repeated.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use super::bundle::Bundle;
 
@@ -40,11 +41,7 @@ impl Payload {
     pub fn bundle(self, act: &Act) -> Bundle {
         match self {
             Payload::Native => Bundle::busybox().sh(&native(act)),
-            Payload::Wasm => {
-                let bundle = Bundle::scratch().folder("/proc").folder("/dev").folder("/sys");
-                fs::copy(module(), bundle.in_rootfs(MODULE)).unwrap();
-                self.then(bundle, act)
-            }
+            Payload::Wasm => self.then(guest("acts"), act),
         }
     }
 
@@ -90,27 +87,38 @@ fn wasm(act: &Act) -> (&'static str, String) {
     }
 }
 
-/// The module of `integration/programs/acts.c`, made once; where there is no compiler, as in a virtual machine, the one that an
+/// A bundle with nothing but the module of `integration/programs/NAME.c`, as `/NAME.wasm`.
+pub fn guest(name: &str) -> Bundle {
+    let bundle = Bundle::scratch().folder("/proc").folder("/dev").folder("/sys");
+    let file = format!("/{name}.wasm");
+    fs::copy(module(name), bundle.in_rootfs(&file)).unwrap();
+    bundle.args(&[&file])
+}
+
+/// The module of `integration/programs/NAME.c`, made once; where there is no compiler, as in a virtual machine, the one that an
 /// earlier run of the suite has left beside the test program.
-fn module() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/programs/acts.c");
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acts.wasm");
-        let draft = made.with_extension(std::process::id().to_string());
-        let call = Command::new("clang")
-            .args(["--target=wasm32-wasi", "-O1", "-o"])
-            .args([&draft, &source])
-            .output();
-        match call {
-            Ok(output) if output.status.success() => fs::rename(&draft, &made).unwrap(),
-            Ok(output) => panic!(
-                "clang {}: {}",
-                source.display(),
-                String::from_utf8_lossy(&output.stderr)
-            ),
-            Err(e) => assert!(made.exists(), "clang: {e}, and there is no {}", made.display()),
-        }
-        made
-    })
+fn module(name: &str) -> PathBuf {
+    static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()
+}
+
+fn compile(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("integration/programs/{name}.c"));
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.wasm"));
+    let draft = made.with_extension(std::process::id().to_string());
+    let call = Command::new("clang")
+        .args(["--target=wasm32-wasi", "-O1", "-o"])
+        .args([&draft, &source])
+        .output();
+    match call {
+        Ok(output) if output.status.success() => fs::rename(&draft, &made).unwrap(),
+        Ok(output) => panic!(
+            "clang {}: {}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(e) => assert!(made.exists(), "clang: {e}, and there is no {}", made.display()),
+    }
+    made
 }

@@ -8,7 +8,7 @@ use crate::config::{self, Config, NamespaceKind};
 use crate::error::{Error, Result, Wrap};
 use crate::launch::{self, Identity, Launched};
 use crate::oci::Bundle;
-use crate::payload::{self, Choice, Native, Payload, Wasm};
+use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
 use crate::sys::exe;
@@ -147,8 +147,8 @@ impl Attempt<'_> {
                 self.make_with(config, terminal, payload)
             }
             Choice::Wasm(path) => {
-                let args = config.process.as_ref().map(|p| p.args.clone()).unwrap_or_default();
-                self.make_with(config, terminal, Wasm::new(path.clone(), args))
+                let guest = Guest::of(&config, path.clone());
+                self.make_with(config, terminal, Wasm::new(guest))
             }
         }
     }

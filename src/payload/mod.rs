@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 pub use choose::{Choice, choose};
 pub use native::Native;
-pub use wasm::Wasm;
+pub use wasm::{Guest, Wasm};
 
 pub use crate::privs::Seal;
 

@@ -11,3 +11,5 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
+#[cfg(feature = "wasm")]
+pub mod wasmedge;

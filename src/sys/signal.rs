@@ -18,16 +18,22 @@ pub fn reset_all() -> Result<()> {
         .map_err(|e| Error::sys("sigprocmask(SIG_SETMASK, [])", e))
 }
 
-/// Signals that end a WebAssembly guest at once. The process is PID 1 of its namespace: the kernel drops signals for which it has
-/// no handler.
-const TERMINATING: [i32; 8] = [
+/// Signals that end a WebAssembly guest at once: those whose default action is to end the process, save the ones that the kernel
+/// raises for something the process did itself. It is PID 1 of its namespace: the kernel drops signals for which it has no handler.
+const TERMINATING: [i32; 14] = [
     nix::libc::SIGHUP,
     nix::libc::SIGINT,
     nix::libc::SIGQUIT,
+    nix::libc::SIGABRT,
     nix::libc::SIGUSR1,
     nix::libc::SIGUSR2,
     nix::libc::SIGALRM,
     nix::libc::SIGTERM,
+    nix::libc::SIGSTKFLT,
+    nix::libc::SIGXCPU,
+    nix::libc::SIGVTALRM,
+    nix::libc::SIGPROF,
+    nix::libc::SIGIO,
     nix::libc::SIGPWR,
 ];
 

@@ -1,8 +1,8 @@
 //! The build without the engine.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 
+use super::Guest;
 use crate::error::{Error, Result};
 use crate::payload::{Payload, Seal};
 
@@ -11,14 +11,12 @@ pub const ENGINE: Option<fn() -> String> = None;
 
 /// A module that this build cannot run.
 #[derive(Debug)]
-pub struct Wasm {
-    module: PathBuf,
-}
+pub struct Wasm(Guest);
 
 impl Wasm {
-    /// The module at `module` inside the container.
-    pub fn new(module: PathBuf, _args: Vec<String>) -> Self {
-        Wasm { module }
+    /// The module and what it is to see.
+    pub fn new(guest: Guest) -> Self {
+        Wasm(guest)
     }
 }
 
@@ -28,7 +26,7 @@ impl Payload for Wasm {
     fn prepare(&mut self) -> Result<()> {
         Err(Error::unsupported(format!(
             "{} is a WebAssembly module and this runw was built without an engine; install runw-wasm beside it",
-            self.module.display()
+            self.0.module().display()
         )))
     }
 

@@ -1,63 +1,82 @@
 //! WasmEdge.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
 
-use wasmedge_sdk::config::{CommonConfigOptions, Config, ConfigBuilder};
-use wasmedge_sdk::vm::SyncInst;
-use wasmedge_sdk::wasi::WasiModule;
-use wasmedge_sdk::{LogManager, Module, Store, Vm, WasmEdgeResult};
-use wasmedge_types::error::{CoreCommonError, CoreError, WasmEdgeError};
-
-use super::TRAP_CODE;
+use super::outline::Outline;
+use super::{Guest, TRAP_CODE};
+use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
 use crate::sys;
+use crate::sys::wasmedge::{self, Engine, Instance, Module, Refusal};
 
 /// Name and version of the engine that is linked in, if any.
-pub const ENGINE: Option<fn() -> String> =
-    Some(|| format!("wasmedge {}", wasmedge_sdk::utils::CoreVersion::version_string()));
+pub const ENGINE: Option<fn() -> String> = Some(|| format!("wasmedge {}", wasmedge::version()));
 
 /// The only module of host functions that a guest may import from.
 const WASI: &str = "wasi_snapshot_preview1";
 /// What a WASI command exports for being run.
 const ENTRY: &str = "_start";
+/// A memory of 32-bit addresses has at most so many pages.
+const ALL_PAGES: u32 = 65536;
 
 /// A module and what it needs to run.
 #[derive(Debug)]
 pub struct Wasm {
-    path: PathBuf,
-    args: Vec<String>,
-    ready: Option<(Config, Module)>,
+    guest: Guest,
+    ready: Option<Ready>,
+}
+
+/// A module that has passed all checks.
+#[derive(Debug)]
+struct Ready {
+    engine: Engine,
+    module: Module,
+    /// `None` if the module runs code as soon as it is instantiated: that has to wait for `start`.
+    instance: Option<Instance>,
 }
 
 impl Wasm {
-    /// The module at `path` inside the container, with the whole `process.args`.
-    pub fn new(path: PathBuf, args: Vec<String>) -> Self {
-        Wasm {
-            path,
-            args,
-            ready: None,
-        }
+    /// The module and what it is to see.
+    pub fn new(guest: Guest) -> Self {
+        Wasm { guest, ready: None }
     }
 
-    fn load(&self) -> Result<(Config, Module)> {
-        LogManager::log_off();
-        let config = ConfigBuilder::new(common_options())
-            .build()
-            .map_err(|e| engine("configure", &e))?;
+    fn load(&self) -> Result<Ready> {
         let bytes = self.read()?;
-        let module = Module::from_bytes(Some(&config), bytes).map_err(|e| engine("load", &e))?;
-        Ok((config, module))
+        must_be_module(&bytes)?;
+        let outline = Outline::of(&bytes);
+        let engine = Engine::new(ALL_PAGES, false);
+        let module = engine
+            .read(&bytes)
+            .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?;
+        drop(bytes);
+        check_links(&engine, &module)?;
+        let instance = match outline.starts_itself {
+            true => None,
+            false => Some(
+                engine
+                    .instantiate(&module)
+                    .map_err(|refusal| Error::message(format!("the module cannot be linked and set up: {refusal}")))?,
+            ),
+        };
+        Ok(Ready {
+            engine,
+            module,
+            instance,
+        })
     }
 
     /// Reads the module once; what was checked is what runs.
     fn read(&self) -> Result<Vec<u8>> {
+        let path = self.guest.module();
         let mut bytes = Vec::new();
-        let mut file = std::fs::File::open(&self.path).call(|| format!("open({:?})", self.path))?;
-        file.read_to_end(&mut bytes).call(|| format!("read({:?})", self.path))?;
+        let mut file = std::fs::File::open(path).call(|| "open")?;
+        file.read_to_end(&mut bytes).call(|| "read")?;
         Ok(bytes)
     }
 }
@@ -66,82 +85,93 @@ impl Payload for Wasm {
     const SEAL: Seal = Seal::Now;
 
     fn prepare(&mut self) -> Result<()> {
-        let (config, module) = self.load().map_err(|e| e.wrap(format!("{}", self.path.display())))?;
-        check_imports(&module).map_err(|e| e.wrap(format!("{}", self.path.display())))?;
-        if module.get_export(ENTRY).is_none() {
-            return Err(Error::message(format!(
-                "{} exports no {ENTRY}: it is a library, not a WASI command",
-                self.path.display()
-            )));
-        }
-        self.ready = Some((config, module));
+        let ready = self.load();
+        self.ready = Some(ready.map_err(|e| e.wrap(format!("exec: {:?}", self.guest.module())))?);
         Ok(())
     }
 
     fn run(self, env: Vec<String>, hand_over: impl FnOnce() -> Result<()>) -> Result<Infallible> {
-        let Some((config, module)) = self.ready else {
+        let Some(ready) = self.ready else {
             return Err(Error::message("the module was not prepared"));
         };
-        let args = self.args.iter().map(String::as_str).collect();
-        let env = env.iter().map(String::as_str).collect();
-        let mut wasi =
-            WasiModule::create(Some(args), Some(env), Some(vec!["/:/"])).map_err(|e| engine("set up WASI", &e))?;
+        let args = c_strings(self.guest.args())?;
+        let env = c_strings(&env)?;
+        let in_root = match self.guest.is_elsewhere() {
+            true => folders_in_root(),
+            false => BTreeSet::new(),
+        };
+        let folders = c_strings(&self.guest.folders(&in_root))?;
         sys::signal::end_on_termination();
         hand_over()?;
-        let result = execute(&config, module, &mut wasi);
-        sys::process::exit_now(exit_code(result, wasi.exit_code()))
+        // Not before: the descriptors of the folders are to stay.
+        ready.engine.furnish(&args, &env, &folders);
+        let code = exit_code(ready.run());
+        sys::process::exit_now(code)
     }
 }
 
-fn execute(config: &Config, module: Module, wasi: &mut WasiModule) -> WasmEdgeResult<()> {
-    let mut instances: HashMap<String, &mut dyn SyncInst> = HashMap::new();
-    instances.insert(wasi.name().to_owned(), wasi.as_mut());
-    let mut vm = Vm::new(Store::new(Some(config), instances)?);
-    vm.register_module(None, module)?;
-    vm.run_func(None, ENTRY, []).map(|_| ())
+impl Ready {
+    fn run(self) -> Result<u32, Refusal> {
+        let instance = match self.instance {
+            Some(instance) => instance,
+            None => self.engine.instantiate(&self.module)?,
+        };
+        self.engine.call(&instance, ENTRY)
+    }
 }
 
 /// What the container's exit code is; a trap is told in one line on stderr.
-fn exit_code(result: WasmEdgeResult<()>, wasi: u32) -> i32 {
-    match result.map_err(|e| *e) {
-        Ok(()) | Err(WasmEdgeError::Core(CoreError::Common(CoreCommonError::Terminated))) => (wasi & 0xff) as i32,
-        Err(e) => {
+fn exit_code(result: Result<u32, Refusal>) -> i32 {
+    match result {
+        Ok(code) => (code & 0xff) as i32,
+        Err(trap) => {
             // Nobody is left to tell if stderr is closed.
-            let _ = writeln!(std::io::stderr(), "runw: the WebAssembly module trapped: {e}");
+            let _ = writeln!(std::io::stderr(), "runw: the WebAssembly module trapped: {trap}");
             TRAP_CODE
         }
     }
 }
 
-/// Everything the engine supports, and the interpreter for the module's own code: native code that comes inside an image is
-/// never loaded.
-fn common_options() -> CommonConfigOptions {
-    CommonConfigOptions::new()
-        .interpreter_mode(true)
-        .bulk_memory_operations(true)
-        .multi_value(true)
-        .mutable_globals(true)
-        .non_trap_conversions(true)
-        .reference_types(true)
-        .sign_extension_operators(true)
-        .simd(true)
-        .multi_memories(true)
-        .tail_call(true)
-        .threads(true)
-        .function_references(true)
-}
-
-fn check_imports(module: &Module) -> Result<()> {
-    match module.imports().iter().find(|i| i.module_name() != WASI) {
-        None => Ok(()),
-        Some(i) => Err(Error::message(format!(
-            "the module imports {}.{}, which nobody provides; only {WASI} is available",
-            i.module_name(),
-            i.name()
-        ))),
+/// The file may be another one than the runtime saw from outside, and the engine would take a shared object as well.
+fn must_be_module(bytes: &[u8]) -> Result<()> {
+    match workload::from_magic(bytes) {
+        Ok(Workload::Wasm) => Ok(()),
+        Ok(Workload::Linux) => Err(Error::message("not a WebAssembly module")),
+        Err(problem) => Err(Error::message(problem)),
     }
 }
 
-fn engine(what: &str, e: &WasmEdgeError) -> Error {
-    Error::message(format!("WasmEdge cannot {what} the module: {e}"))
+fn check_links(engine: &Engine, module: &Module) -> Result<()> {
+    if let Some(import) = module
+        .imports()
+        .iter()
+        .find(|i| i.module != WASI || !engine.provides(&i.name))
+    {
+        return Err(Error::message(format!(
+            "the module imports {}.{}, which nobody provides; there is only {WASI}",
+            import.module, import.name
+        )));
+    }
+    if !module.exports_function(ENTRY) {
+        return Err(Error::message(format!(
+            "the module exports no function {ENTRY}: it is a library, not a WASI command"
+        )));
+    }
+    Ok(())
+}
+
+/// The names of the folders, and of links to folders, that lie in the root.
+fn folders_in_root() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+    entries
+        .filter(|e| e.path().is_dir())
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect()
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>> {
+    texts
+        .iter()
+        .map(|t| sys::exe::c_string(std::ffi::OsStr::from_bytes(t.as_bytes())))
+        .collect()
 }

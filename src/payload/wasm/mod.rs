@@ -2,6 +2,14 @@
 //!
 //! Engine types never leave this folder. A build without the `wasm` feature has the same type, which says what is missing.
 
+#[cfg_attr(
+    not(feature = "wasm"),
+    allow(dead_code, reason = "without an engine nobody looks at anything")
+)]
+mod guest;
+#[cfg(feature = "wasm")]
+mod outline;
+
 #[cfg(feature = "wasm")]
 mod enabled;
 #[cfg(feature = "wasm")]
@@ -12,6 +20,7 @@ mod disabled;
 #[cfg(not(feature = "wasm"))]
 use disabled as imp;
 
+pub use guest::Guest;
 pub use imp::{ENGINE, Wasm};
 
 /// The exit code of a guest that trapped: that of abort(3) in a shell, never 0 and never 137.

@@ -1,0 +1,146 @@
+//! What a WASI guest sees of its container: arguments, environment, folders, working directory, streams; and how it ends.
+
+use serde_json::json;
+
+use crate::harness::{Terminal, eventually, guest};
+
+#[test]
+fn arguments_are_those_of_the_config() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    c.run(&["/view.wasm", "args", "env=", "a b", "ü"]).prints(
+        "[/view.wasm]\n[args]\n[env=]\n[a b]\n[ü]\nunknown request env=\nunknown request a b\nunknown request ü\n",
+    );
+}
+
+#[test]
+fn the_environment_is_the_configs_alone() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").set("process.env", json!(["PATH=/bin", "A=1=2", "EMPTY="]));
+    let call = c.call("run").runs(&["/view.wasm", "env"]).env("LEAK", "host");
+    call.output().prints("PATH=/bin\nA=1=2\nEMPTY=\nHOME=/\n");
+}
+
+#[test]
+fn the_root_is_open_and_can_be_written() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").file("/etc/motd", "welcome\n");
+    c.set("root.readonly", false)
+        .run(&["/view.wasm", "read=/etc/motd", "write=/etc/new", "read=/etc/new"])
+        .prints("welcome\nwritten\n");
+}
+
+#[test]
+fn a_readonly_root_stays_so() {
+    only!(Runw; "modules are run by our own engine");
+    let output = guest("view")
+        .set("root.readonly", true)
+        .run(&["/view.wasm", "write=/new"]);
+    output.shows("write /new: ");
+}
+
+#[test]
+fn mounts_are_seen_with_their_ro_flag() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").folder("/in").folder("/out");
+    let input = c.scrap_folder("input");
+    let output = c.scrap_folder("output");
+    std::fs::write(input.join("file"), "input\n").unwrap();
+    let c = c.bind(&input, "/in", &["bind", "ro"]).bind(&output, "/out", &["bind"]);
+    c.run(&["/view.wasm", "read=/in/file", "write=/in/no", "write=/out/yes"])
+        .shows("input\nwrite /in/no: ");
+    assert_eq!(std::fs::read_to_string(output.join("yes")).unwrap(), "written\n");
+    assert!(!input.join("no").exists());
+}
+
+#[test]
+fn relative_paths_begin_at_the_working_directory() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view")
+        .file("/app/data", "data of the app\n")
+        .file("/etc/motd", "welcome\n")
+        .set("root.readonly", false)
+        .set("process.cwd", "/app");
+    let absolute = ["read=/app/data", "read=/etc/motd"];
+    c.run(&[
+        "/view.wasm",
+        "read=data",
+        "read=./data",
+        "list=.",
+        absolute[0],
+        absolute[1],
+        "write=new",
+    ])
+    .prints("data of the app\ndata of the app\ndata\ndata of the app\nwelcome\n");
+    assert!(c.in_rootfs("/app/new").exists());
+}
+
+#[test]
+fn a_module_is_found_in_the_working_directory_and_in_path() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").set("process.env", json!([]));
+    c.run(&["view.wasm", "args"]).prints("[view.wasm]\n[args]\n");
+    c.run(&["./view.wasm", "args"]).prints("[./view.wasm]\n[args]\n");
+    let c = c.folder("/opt/tools");
+    std::fs::rename(c.in_rootfs("/view.wasm"), c.in_rootfs("/opt/tools/view")).unwrap();
+    c.set("process.env", json!(["PATH=/nowhere:/opt/tools"]))
+        .run(&["view", "args"])
+        .prints("[view]\n[args]\n");
+}
+
+#[test]
+fn exit_codes_arrive() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    for (given, seen) in [("0", 0), ("1", 1), ("42", 42), ("255", 255), ("256", 0)] {
+        c.run(&["/view.wasm", &format!("exit={given}")]).exits(seen);
+    }
+}
+
+#[test]
+fn much_output_is_not_lost() {
+    only!(Runw; "modules are run by our own engine");
+    let output = guest("view").run(&["/view.wasm", "flood=100"]).ok();
+    assert_eq!(output.stdout.len(), 100 << 20);
+}
+
+#[test]
+fn the_standard_streams_can_be_a_terminal() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    c.run(&["/view.wasm", "tty=0", "tty=1", "tty=2"])
+        .prints("no terminal\nno terminal\nno terminal\n");
+    let c = c
+        .set("process.terminal", true)
+        .args(&["/view.wasm", "tty=0", "tty=1", "tty=2"]);
+    let mut terminal = Terminal::of_call(c.call("run"), 24, 80);
+    terminal.until("terminal\r\nterminal\r\nterminal\r\n");
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn a_busy_guest_ends_at_once() {
+    only!(Runw; "modules are run by our own engine");
+    for (signal, code) in [
+        ("TERM", 143),
+        ("INT", 130),
+        ("QUIT", 131),
+        ("HUP", 129),
+        ("USR1", 138),
+        ("KILL", 137),
+    ] {
+        let c = guest("view").args(&["/view.wasm", "spin"]);
+        let created = c.launch();
+        eventually("the guest to spin", || created.stdout_now() == "ready\n");
+        c.kill(signal).ok();
+        assert_eq!(c.wait(), code, "{signal}");
+    }
+}
+
+#[test]
+fn nothing_but_the_file_tells_that_it_is_a_module() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    std::fs::rename(c.in_rootfs("/view.wasm"), c.in_rootfs("/program")).unwrap();
+    c.run(&["/program", "args"]).prints("[/program]\n[args]\n");
+}

@@ -1,0 +1,276 @@
+//! WasmEdge's C interface, as far as running one module of WASI preview 1 goes.
+//!
+//! One process runs one module and ends with it, so the engine's objects are never taken apart: freeing them would only cost
+//! time. The log of the engine is switched off before anything else, because it goes to stdout, which is the container's.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+use wasmedge_sys::ffi;
+
+/// Version of the library that is linked in.
+pub fn version() -> String {
+    // SAFETY: the function takes nothing and returns a static string.
+    let text = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
+    text.to_string_lossy().into_owned()
+}
+
+/// Why the engine refused or stopped: its number (`WasmEdge_ErrCode_*`) and its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `WasmEdge_ErrCode_*`
+    pub code: u32,
+    /// Such as `out of bounds memory access`.
+    pub text: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The engine with its settings.
+#[derive(Debug)]
+pub struct Engine {
+    settings: *mut ffi::WasmEdge_ConfigureContext,
+    executor: *mut ffi::WasmEdge_ExecutorContext,
+    store: *mut ffi::WasmEdge_StoreContext,
+    wasi: *mut ffi::WasmEdge_ModuleInstanceContext,
+}
+
+/// A module that has been read and validated.
+#[derive(Debug)]
+pub struct Module(*mut ffi::WasmEdge_ASTModuleContext);
+
+/// A module with its memory and tables.
+#[derive(Debug)]
+pub struct Instance(*mut ffi::WasmEdge_ModuleInstanceContext);
+
+/// What a module wants from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The module it is to come from.
+    pub module: String,
+    /// Its name there.
+    pub name: String,
+}
+
+/// The proposals that WasmEdge 0.14 supports beside those that are on from the beginning.
+const PROPOSALS: [ffi::WasmEdge_Proposal; 8] = [
+    ffi::WasmEdge_Proposal_ExceptionHandling,
+    ffi::WasmEdge_Proposal_ExtendedConst,
+    ffi::WasmEdge_Proposal_FunctionReferences,
+    ffi::WasmEdge_Proposal_GC,
+    ffi::WasmEdge_Proposal_MultiMemories,
+    ffi::WasmEdge_Proposal_RelaxSIMD,
+    ffi::WasmEdge_Proposal_TailCall,
+    ffi::WasmEdge_Proposal_Threads,
+];
+
+impl Engine {
+    /// An engine whose guests have at most `pages` pages of 64 KiB per memory. With `native` it loads the native code of
+    /// artifacts; without, code is interpreted, whatever a file brings with it.
+    pub fn new(pages: u32, native: bool) -> Engine {
+        // SAFETY: the contexts are made here, used by this type alone and never freed. The executor copies what it needs of
+        // the settings; none of the functions keeps a pointer to its arguments beyond the contexts themselves.
+        unsafe {
+            ffi::WasmEdge_LogOff();
+            let settings = ffi::WasmEdge_ConfigureCreate();
+            for proposal in PROPOSALS {
+                ffi::WasmEdge_ConfigureAddProposal(settings, proposal);
+            }
+            ffi::WasmEdge_ConfigureSetMaxMemoryPage(settings, pages);
+            ffi::WasmEdge_ConfigureSetForceInterpreter(settings, !native);
+            Engine {
+                settings,
+                executor: ffi::WasmEdge_ExecutorCreate(settings, std::ptr::null_mut()),
+                store: ffi::WasmEdge_StoreCreate(),
+                wasi: ffi::WasmEdge_ModuleInstanceCreateWASI(
+                    std::ptr::null(),
+                    0,
+                    std::ptr::null(),
+                    0,
+                    std::ptr::null(),
+                    0,
+                ),
+            }
+        }
+    }
+
+    /// Reads and validates the module in `bytes`.
+    pub fn read(&self, bytes: &[u8]) -> Result<Module, Refusal> {
+        let length = u32::try_from(bytes.len()).map_err(|_| Refusal {
+            code: 0,
+            text: "larger than 4 GiB".to_owned(),
+        })?;
+        // SAFETY: the bytes outlive the call, and the module keeps copies of what it needs.
+        self.validated(|loader, module| unsafe {
+            ffi::WasmEdge_LoaderParseFromBuffer(loader, module, bytes.as_ptr(), length)
+        })
+    }
+
+    /// Loads the artifact at `path`, a shared object that the compiler has made of a module.
+    pub fn open(&self, path: &CStr) -> Result<Module, Refusal> {
+        // SAFETY: the path outlives the call.
+        self.validated(|loader, module| unsafe { ffi::WasmEdge_LoaderParseFromFile(loader, module, path.as_ptr()) })
+    }
+
+    fn validated(
+        &self,
+        parse: impl FnOnce(
+            *mut ffi::WasmEdge_LoaderContext,
+            *mut *mut ffi::WasmEdge_ASTModuleContext,
+        ) -> ffi::WasmEdge_Result,
+    ) -> Result<Module, Refusal> {
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the settings live as long as the process; loader and validator are freed here and nobody else has them.
+        unsafe {
+            let loader = ffi::WasmEdge_LoaderCreate(self.settings);
+            let parsed = check(parse(loader, &raw mut module));
+            ffi::WasmEdge_LoaderDelete(loader);
+            parsed?;
+            let validator = ffi::WasmEdge_ValidatorCreate(self.settings);
+            let valid = check(ffi::WasmEdge_ValidatorValidate(validator, module));
+            ffi::WasmEdge_ValidatorDelete(validator);
+            valid?;
+        }
+        Ok(Module(module))
+    }
+
+    /// Whether WASI has a function of that name.
+    pub fn provides(&self, name: &str) -> bool {
+        // SAFETY: the wrapped string is only read during the call.
+        unsafe { !ffi::WasmEdge_ModuleInstanceFindFunction(self.wasi, wrap(name)).is_null() }
+    }
+
+    /// Gives WASI its arguments, environment (`NAME=VALUE`) and folders (`GUEST:HOST`, `GUEST:HOST:readonly`), which are opened
+    /// now; those that cannot be opened are left out.
+    pub fn furnish(&self, args: &[CString], env: &[CString], folders: &[CString]) {
+        let [args, env, folders] = [args, env, folders].map(pointers);
+        // SAFETY: each array holds as many C strings as is said; the engine copies them during the call.
+        unsafe {
+            ffi::WasmEdge_ModuleInstanceInitWASI(
+                self.wasi,
+                args.as_ptr(),
+                args.len() as u32,
+                env.as_ptr(),
+                env.len() as u32,
+                folders.as_ptr(),
+                folders.len() as u32,
+            );
+        }
+    }
+
+    /// Links the module to WASI, makes its memory, and runs its start function if it has one.
+    pub fn instantiate(&self, module: &Module) -> Result<Instance, Refusal> {
+        let mut instance = std::ptr::null_mut();
+        // SAFETY: all contexts are alive; the module outlives the instance because neither is ever freed.
+        unsafe {
+            check(ffi::WasmEdge_ExecutorRegisterImport(
+                self.executor,
+                self.store,
+                self.wasi,
+            ))?;
+            check(ffi::WasmEdge_ExecutorInstantiate(
+                self.executor,
+                &raw mut instance,
+                self.store,
+                module.0,
+            ))?;
+        }
+        Ok(Instance(instance))
+    }
+
+    /// Calls the exported function `name`, which takes and gives nothing. `Ok` holds the exit code, of proc_exit or 0.
+    pub fn call(&self, instance: &Instance, name: &str) -> Result<u32, Refusal> {
+        // SAFETY: instance and executor are alive; the function has neither parameters nor results, which the engine checks.
+        unsafe {
+            let function = ffi::WasmEdge_ModuleInstanceFindFunction(instance.0, wrap(name));
+            check(ffi::WasmEdge_ExecutorInvoke(
+                self.executor,
+                function,
+                std::ptr::null(),
+                0,
+                std::ptr::null_mut(),
+                0,
+            ))?;
+            Ok(self.exit_code())
+        }
+    }
+
+    /// What the guest gave to proc_exit.
+    pub fn exit_code(&self) -> u32 {
+        // SAFETY: the instance is alive.
+        unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(self.wasi) }
+    }
+}
+
+impl Module {
+    /// Everything the module wants from outside.
+    pub fn imports(&self) -> Vec<Import> {
+        // SAFETY: the list's members live as long as the module; their names are copied.
+        unsafe {
+            let count = ffi::WasmEdge_ASTModuleListImportsLength(self.0);
+            let mut list = vec![std::ptr::null(); count as usize];
+            ffi::WasmEdge_ASTModuleListImports(self.0, list.as_mut_ptr(), count);
+            let import = |import| Import {
+                module: text(ffi::WasmEdge_ImportTypeGetModuleName(import)),
+                name: text(ffi::WasmEdge_ImportTypeGetExternalName(import)),
+            };
+            list.into_iter().map(import).collect()
+        }
+    }
+
+    /// Whether the module exports a function of that name.
+    pub fn exports_function(&self, name: &str) -> bool {
+        // SAFETY: as in `imports`.
+        unsafe {
+            let count = ffi::WasmEdge_ASTModuleListExportsLength(self.0);
+            let mut list = vec![std::ptr::null(); count as usize];
+            ffi::WasmEdge_ASTModuleListExports(self.0, list.as_mut_ptr(), count);
+            list.into_iter().any(|export| {
+                ffi::WasmEdge_ExportTypeGetExternalType(export) == ffi::WasmEdge_ExternalType_Function
+                    && bytes(&ffi::WasmEdge_ExportTypeGetExternalName(export)) == name.as_bytes()
+            })
+        }
+    }
+}
+
+/// The engine counts `Terminated`, the way out of proc_exit, as a success.
+fn check(result: ffi::WasmEdge_Result) -> Result<(), Refusal> {
+    // SAFETY: the functions only look at the value; the message is a static string.
+    unsafe {
+        if ffi::WasmEdge_ResultOK(result) {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: ffi::WasmEdge_ResultGetCode(result),
+            text: CStr::from_ptr(ffi::WasmEdge_ResultGetMessage(result))
+                .to_string_lossy()
+                .into_owned(),
+        })
+    }
+}
+
+/// A view of `name` that is valid as long as it is.
+fn wrap(name: &str) -> ffi::WasmEdge_String {
+    // SAFETY: the function only stores pointer and length.
+    unsafe { ffi::WasmEdge_StringWrap(name.as_ptr().cast(), name.len() as u32) }
+}
+
+fn bytes(string: &ffi::WasmEdge_String) -> &[u8] {
+    if string.Buf.is_null() {
+        return &[];
+    }
+    // SAFETY: the engine's strings hold `Length` bytes at `Buf`.
+    unsafe { std::slice::from_raw_parts(string.Buf.cast(), string.Length as usize) }
+}
+
+fn text(string: ffi::WasmEdge_String) -> String {
+    String::from_utf8_lossy(bytes(&string)).into_owned()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const std::ffi::c_char> {
+    strings.iter().map(|s| s.as_ptr()).collect()
+}
