@@ -49,7 +49,8 @@ impl Cgroup {
         }
         Filter::of(&resources.devices)?;
         let writes = self.writes(resources)?;
-        let Some(place) = self.places.iter().find(|p| p.is_unified()) else {
+        let Some(place) = self.places.iter().find(|p| p.is_unified() && self.unit.is_none()) else {
+            // systemd makes its units around a process that is there: `adopt`.
             return Ok(None);
         };
         let made = match dir::make(&place.mountpoint, &place.dir()) {
@@ -84,8 +85,8 @@ impl Cgroup {
         let filter = Filter::of(&resources.devices)?;
         let writes = self.writes(resources)?;
         match self.mode {
-            Mode::Unified => self.limit_v2(&writes, &filter),
-            Mode::Legacy | Mode::Hybrid => self.make_v1(&writes, resources, &filter),
+            Mode::Unified => self.limit_v2(&self.rounded(writes), &filter),
+            Mode::Legacy | Mode::Hybrid => self.make_v1(&self.rounded(writes), resources, &filter),
         }
     }
 
@@ -115,7 +116,7 @@ impl Cgroup {
         }
         let (made, new) = self.make_folders()?;
         self.refuse_missing(writes)?;
-        if new.contains(&false) {
+        if new.contains(&false) && self.unit.is_none() {
             self.refuse_in_use()?;
         }
         let v1_places = self.places.iter().filter(|p| !p.is_unified());
@@ -195,6 +196,9 @@ impl Cgroup {
             return Ok(());
         };
         let dir = Dir::open(&path)?;
+        if let Some(place) = self.places.iter().find(|p| p.is_unified() && self.unit.is_some()) {
+            enable_controllers(place, &dir, writes)?;
+        }
         apply(&dir, writes)?;
         let limited = if self.taken {
             devices::replace_v2(&dir, filter)

@@ -20,15 +20,19 @@ impl Cgroup {
         let Some(path) = self.unified_dir() else {
             return Ok(());
         };
-        let dir = Dir::open(&path)?;
-        dir.chown("", uid).wrap(|| "delegate the cgroup")?;
-        let files = read_text("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| DELEGATED.to_owned());
-        for file in files.lines().filter(|f| !f.is_empty() && !f.contains('/')) {
-            match dir.chown(file, uid) {
-                Err(e) if is_gone(&e) => {}
-                other => other.wrap(|| "delegate the cgroup")?,
-            }
-        }
-        Ok(())
+        hand_over(&Dir::open(&path)?, uid).wrap(|| "delegate the cgroup")
     }
+}
+
+/// Gives one cgroup folder, and its files that may be given away, to a user.
+pub(super) fn hand_over(dir: &Dir, uid: u32) -> Result<()> {
+    dir.chown("", uid)?;
+    let files = read_text("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| DELEGATED.to_owned());
+    for file in files.lines().filter(|f| !f.is_empty() && !f.contains('/')) {
+        match dir.chown(file, uid) {
+            Err(e) if is_gone(&e) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,9 @@
 //! go to which files). The apply half carries that out with as few system calls as it can: a hierarchy is touched once however
 //! many controllers it carries, and nothing is read back.
 //!
+//! With the systemd manager the cgroup is that of a unit ([`Cgroup::of_unit`]): systemd makes it around init and is told the
+//! limits that it knows; everything else is the same.
+//!
 //! On hosts with cgroup v1 a container gets a cgroup in every hierarchy, the systemd one and a unified one (hybrid) included,
 //! as runc does it: engines find the cgroup by `/proc/PID/cgroup` of its init.
 
@@ -19,6 +22,7 @@ mod place;
 mod procs;
 mod remove;
 pub mod stats;
+mod systemd;
 mod update;
 mod v1;
 mod v2;
@@ -30,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use layout::{Hierarchy, Layout, MOUNTPOINT, Mode, layout};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Who makes and removes the cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,9 @@ pub struct Cgroup {
     /// It was there, empty, before the container came.
     #[serde(skip)]
     taken: bool,
+    /// The unit that it belongs to, if systemd manages it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<systemd::Unit>,
 }
 
 /// A cgroup in one hierarchy.
@@ -104,6 +111,7 @@ impl Cgroup {
             explicit: false,
             rootless: false,
             taken: false,
+            unit: None,
         }
     }
 
@@ -175,11 +183,4 @@ fn missing_controller(at: &str, controller: &str, dir: &Path) -> Error {
             dir.display()
         ),
     )
-}
-
-/// The systemd manager is known by name only.
-fn refuse_systemd() -> Result<Cgroup> {
-    Err(Error::unsupported(
-        "the systemd cgroup manager is not supported yet: run without --systemd-cgroup (--cgroup-manager=cgroupfs)",
-    ))
 }

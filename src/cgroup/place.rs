@@ -5,20 +5,15 @@
 //! children). These are runc's rules.
 
 use super::layout::{Hierarchy, Layout, Mode};
-use super::{Cgroup, Manager, Place, refuse_systemd};
+use super::{Cgroup, Manager, Place};
 use crate::error::{Error, Result};
 
 impl Cgroup {
-    /// Finds the place for container `id`. Nothing is made yet.
+    /// Finds the place for container `id` in the file system. Nothing is made yet.
     ///
     /// # Errors
-    /// The path is not usable, the host has no cgroups, or the manager is systemd.
-    pub fn locate(cgroups_path: Option<&str>, id: &str, layout: &Layout, manager: Manager) -> Result<Cgroup> {
-        match manager {
-            Manager::Disabled => return Ok(Cgroup::disabled()),
-            Manager::Systemd => return refuse_systemd(),
-            Manager::Cgroupfs => {}
-        }
+    /// The path is not usable, or the host has no cgroups.
+    pub fn locate(cgroups_path: Option<&str>, id: &str, layout: &Layout) -> Result<Cgroup> {
         let path = cgroups_path.filter(|p| !p.is_empty());
         let absolute = path.is_some_and(|p| p.starts_with('/'));
         let mut layout = std::borrow::Cow::Borrowed(layout);
@@ -36,12 +31,13 @@ impl Cgroup {
             .iter()
             .map(|h| place(h, layout.mode, &inner, absolute));
         let cgroup = Cgroup {
-            manager,
+            manager: Manager::Cgroupfs,
             mode: layout.mode,
             places: places.collect(),
             explicit: path.is_some(),
             rootless: false,
             taken: false,
+            unit: None,
         };
         Ok(cgroup)
     }
@@ -129,7 +125,7 @@ mod tests {
     }
 
     fn dirs(path: Option<&str>, layout: &Layout) -> Vec<String> {
-        let cgroup = Cgroup::locate(path, "id1", layout, Manager::Cgroupfs).unwrap();
+        let cgroup = Cgroup::locate(path, "id1", layout).unwrap();
         cgroup.places.iter().map(|p| p.dir().display().to_string()).collect()
     }
 
@@ -182,20 +178,19 @@ mod tests {
             assert_eq!(dirs(Some(path), &v2("/")), ["/sys/fs/cgroup/etc"], "{path}");
         }
         assert_eq!(dirs(Some("/"), &v2("/")), ["/sys/fs/cgroup/"]);
-        assert!(Cgroup::locate(Some("/a\nb"), "id1", &v2("/"), Manager::Cgroupfs).is_err());
+        assert!(Cgroup::locate(Some("/a\nb"), "id1", &v2("/")).is_err());
     }
 
     #[test]
-    fn managers() {
-        let disabled = Cgroup::locate(Some("/a"), "id1", &v2("/"), Manager::Disabled).unwrap();
+    fn none_at_all() {
+        let disabled = Cgroup::disabled();
         assert!(disabled.is_none());
         assert!(disabled.main_dir().is_none());
-        assert!(Cgroup::locate(Some("/a"), "id1", &v2("/"), Manager::Systemd).is_err());
     }
 
     #[test]
     fn survives_the_state_folder() {
-        let cgroup = Cgroup::locate(Some("/a"), "id1", &hybrid(), Manager::Cgroupfs).unwrap();
+        let cgroup = Cgroup::locate(Some("/a"), "id1", &hybrid()).unwrap();
         let text = serde_json::to_string(&cgroup).unwrap();
         assert_eq!(serde_json::from_str::<Cgroup>(&text).unwrap(), cgroup);
         assert_eq!(

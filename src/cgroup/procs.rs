@@ -29,7 +29,11 @@ impl Cgroup {
                 continue;
             }
             match attach(&place.dir(), pid) {
-                Err(e) if self.is_lenient() && is_forbidden(&e) => {}
+                Err(e) if is_forbidden(&e) => match self.attach_by_systemd(pid) {
+                    Some(attached) => attached.wrap(|| "join the container's cgroup")?,
+                    None if self.is_lenient() => {}
+                    None => return Err(e.wrap("join the container's cgroup")),
+                },
                 other => other.wrap(|| "join the container's cgroup")?,
             }
         }

@@ -16,7 +16,7 @@ impl Cgroup {
     /// # Errors
     /// A process is still in it. All hierarchies are tried; the first error is returned.
     pub fn delete(&self) -> Result<()> {
-        let mut result = Ok(());
+        let mut result = self.stop_unit();
         for place in self.places() {
             match remove(&place.dir()) {
                 Err(e) if self.is_lenient() && is_forbidden(&e) => {}

@@ -24,8 +24,9 @@ impl Cgroup {
     }
 
     fn set_v1(&self, resources: &Resources) -> Result<()> {
-        let writes = v1::writes(resources)?;
+        let mut writes = v1::writes(resources)?;
         self.refuse_missing(&writes)?;
+        self.update_unit(&mut writes)?;
         for place in &self.places {
             let mine: Vec<&Write> = writes.iter().filter(|w| place.carries(&w.controller)).collect();
             if !mine.is_empty() {
@@ -62,8 +63,9 @@ impl Cgroup {
         if memory.swap.is_some() && memory.limit.is_none() {
             present.memory_max = dir.read("memory.max").ok().and_then(|text| bytes(&text));
         }
-        let writes = v2::writes(resources, &present)?;
+        let mut writes = v2::writes(resources, &present)?;
         check_usage(&dir, memory)?;
+        self.update_unit(&mut writes)?;
         apply(&dir, &writes)
     }
 

@@ -80,13 +80,16 @@ pub const SECCOMP_FLAGS: [&str; 4] = [
 ];
 
 /// Annotations of a container that change how it is run; whoever lets strangers write annotations must filter them.
-const UNSAFE_ANNOTATIONS: [&str; 6] = [
+const UNSAFE_ANNOTATIONS: [&str; 9] = [
     "io.kubernetes.cri-o.ContainerType",
     "io.kubernetes.cri.container-type",
     "module.wasm.image/variant",
     "org.opencontainers.image.architecture",
     "org.opencontainers.image.os",
+    "org.systemd.property.",
+    "run.oci.delegate-cgroup",
     "run.oci.handler",
+    "run.oci.systemd.subgroup",
 ];
 
 /// What only the build and the kernel know.
@@ -110,7 +113,7 @@ pub struct Features {
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 6],
+    potentially_unsafe_config_annotations: [&'static str; 9],
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -186,8 +189,8 @@ pub fn features(host: Host) -> Features {
             cgroup: Cgroup {
                 v1: true,
                 v2: true,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: true,
             },
             seccomp: Seccomp {
@@ -263,11 +266,14 @@ mod tests {
 
     #[test]
     fn every_annotation_that_is_looked_at_is_named() {
-        let source = include_str!("workload.rs");
-        let mut quoted: Vec<_> = source
-            .split('"')
-            .skip(1)
-            .step_by(2)
+        let sources = [
+            include_str!("workload.rs"),
+            include_str!("../cgroup/systemd/annotation.rs"),
+        ];
+        let code = sources.map(|source| source.split("#[cfg(test)]").next().unwrap_or_default());
+        let mut quoted: Vec<_> = code
+            .iter()
+            .flat_map(|code| code.split('"').skip(1).step_by(2))
             .filter(|text| text.contains('.') && !text.contains(' '))
             .collect();
         quoted.retain(|text| {

@@ -204,22 +204,17 @@ impl Attempt<'_> {
     }
 
     fn locate_cgroup(&self, config: &Config) -> Result<Cgroup> {
-        let manager = match self.options.manager {
-            CgroupManager::Cgroupfs => cgroup::Manager::Cgroupfs,
-            CgroupManager::Systemd => cgroup::Manager::Systemd,
-            CgroupManager::Disabled => return Ok(Cgroup::disabled()),
-        };
         let rootless = self
             .options
             .rootless
             .unwrap_or_else(|| !rustix::process::geteuid().is_root());
-        let layout = cgroup::layout()?;
-        let cgroup = Cgroup::locate(
-            config.cgroups_path.as_deref(),
-            self.options.id.as_str(),
-            &layout,
-            manager,
-        )?;
+        let path = config.cgroups_path.as_deref();
+        let id = self.options.id.as_str();
+        let cgroup = match self.options.manager {
+            CgroupManager::Cgroupfs => Cgroup::locate(path, id, &cgroup::layout()?)?,
+            CgroupManager::Systemd => Cgroup::of_unit(path, id, &config.annotations, &cgroup::layout()?)?,
+            CgroupManager::Disabled => return Ok(Cgroup::disabled()),
+        };
         let cgroup = cgroup.rootless(rootless);
         cgroup.refuse_in_use()?;
         Ok(cgroup)

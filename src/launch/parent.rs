@@ -96,23 +96,7 @@ fn serve(
             first = None;
         }
     }
-    {
-        let _span = trace::span("cgroup");
-        limit_cgroup(parent)?;
-        let pid = child.pid().as_raw_nonzero().get();
-        parent.beside.iter().try_for_each(|step| step.apply(pid))?;
-        match parent.joining {
-            Joining::Init => channel.send(&ToInit::CgroupReady)?,
-            Joining::ParentFirst => {
-                parent.cgroup.join(child.pid(), cloned_into)?;
-                channel.send(&ToInit::CgroupReady)?;
-            }
-            Joining::ParentMeanwhile => {
-                channel.send(&ToInit::CgroupReady)?;
-                parent.cgroup.join(child.pid(), cloned_into)?;
-            }
-        }
-    }
+    join_cgroup(parent, channel, child, cloned_into)?;
     loop {
         let message = match first.take() {
             Some(message) => message,
@@ -125,7 +109,10 @@ fn serve(
                 continue;
             }
             ToParent::Hooks => runtime_hooks(parent, identity, child.pid())?,
-            ToParent::Created => return channel.send(&ToInit::Go),
+            ToParent::Created => {
+                parent.cgroup.enter_delegated(child.pid(), parent.cgroup_owner)?;
+                return channel.send(&ToInit::Go);
+            }
             ToParent::Failed(error) => return Err(error),
             ToParent::Seccomp(announcement) => {
                 hand_to_agent(parent, identity, child, announcement)?;
@@ -137,6 +124,32 @@ fn serve(
         }
         channel.send(&ToInit::Go)?;
     }
+}
+
+/// Makes the cgroup ready, with init in it.
+fn join_cgroup(
+    parent: &mut ParentPlan,
+    channel: &Channel<ToInit, ToParent>,
+    child: &Guard,
+    cloned_into: bool,
+) -> Result<()> {
+    let _span = trace::span("cgroup");
+    let cloned_into = parent.cgroup.adopt(child.pid(), &parent.resources)? || cloned_into;
+    limit_cgroup(parent)?;
+    let pid = child.pid().as_raw_nonzero().get();
+    parent.beside.iter().try_for_each(|step| step.apply(pid))?;
+    match parent.joining {
+        Joining::Init => channel.send(&ToInit::CgroupReady)?,
+        Joining::ParentFirst => {
+            parent.cgroup.join(child.pid(), cloned_into)?;
+            channel.send(&ToInit::CgroupReady)?;
+        }
+        Joining::ParentMeanwhile => {
+            channel.send(&ToInit::CgroupReady)?;
+            parent.cgroup.join(child.pid(), cloned_into)?;
+        }
+    }
+    Ok(())
 }
 
 fn limit_cgroup(parent: &mut ParentPlan) -> Result<()> {

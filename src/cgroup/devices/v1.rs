@@ -73,7 +73,7 @@ fn parse(list: &str) -> Option<Filter> {
 }
 
 /// The runtime is not in the host's first user namespace.
-pub(super) fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     let map = read_text("/proc/self/uid_map").unwrap_or_default();
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
