@@ -91,8 +91,8 @@ class Suite:
         self.engine, self.about, self.cases = engine, about, []
 
     def case(self, name, ours=False, lacks=None):
-        """Adds the function below. `ours` is for what no other runtime does; `lacks` gives in words what the machine
-        would need for it and does not have, or nothing."""
+        """Adds the function below. `ours` is for what no other runtime does; `lacks`, called with
+        the runtime's path, gives in words what the case would need and does not find, or nothing."""
 
         def add(function):
             self.cases.append((name, function, ours, lacks))
@@ -130,19 +130,30 @@ class Suite:
         started = time.monotonic()
         with start(options.runtime) as engine:
             for name, function, _, lacks in chosen:
-                count[tell(name, function, lacks, engine)] += 1
+                missing = lacks(options.runtime) if lacks else None
+                if missing:
+                    say(f"skip {name}: {missing}")
+                count["skipped" if missing else tell(name, function, engine)] += 1
         say(f"{self.engine} suite: {', '.join(f'{n} {what}' for what, n in count.items() if n or what in ('passed', 'failed'))} "
             f"in {time.monotonic() - started:.0f} s")
         sys.exit(1 if count["failed"] else 0)
 
 
-def tell(name, function, lacks, engine):
+def commands(*names):
+    """For `lacks`: the commands that a case needs, while the runtime does not have all of them."""
+
+    def missing(runtime):
+        for name in names:
+            if subprocess.run([runtime, name, "--help"], capture_output=True).returncode != 0:
+                return f"the runtime has no command {name}"
+        return None
+
+    return missing
+
+
+def tell(name, function, engine):
     """Holds one case and says how it went. A busy machine makes engines themselves stumble, under any runtime: what only
     the second attempt passed is counted and shown, so that it can't become a habit."""
-    missing = lacks() if lacks else None
-    if missing:
-        say(f"skip {name}: {missing}")
-        return "skipped"
     began = time.monotonic()
     first = attempt(function, engine)
     if first is None:
