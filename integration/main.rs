@@ -23,6 +23,7 @@ mod cli;
 mod concurrency;
 mod devices;
 mod docker_config;
+mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;

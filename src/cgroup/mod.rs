@@ -16,6 +16,7 @@ mod create;
 mod delegate;
 mod devices;
 mod dir;
+mod exec;
 mod freeze;
 mod layout;
 mod place;

@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::global::{Global, GlobalArgs};
-use super::{Program, Result, Verb, usage, words};
-use super::{complete, create, delete, features, kill, list, man, run, spec, start, state};
+use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
+use super::{complete, create, delete, exec, features, kill, list, man, run, spec, start, state};
 
 /// One subcommand.
 pub struct Entry {
@@ -21,6 +21,8 @@ pub struct Entry {
     about: &'static str,
     hidden: bool,
     augment: fn(Command) -> Command,
+    /// The exit code when it fails.
+    pub failed: u8,
     /// Reads its arguments and carries it out.
     pub run: fn(&ArgMatches, &Global) -> Result<u8>,
 }
@@ -30,6 +32,7 @@ const fn entry<V: Verb>(name: &'static str, about: &'static str) -> Entry {
         name,
         about,
         hidden: false,
+        failed: FAILED,
         augment: V::augment_args,
         run: |matches, global| V::from_arg_matches(matches).map_err(|e| complaint(&e))?.run(global),
     }
@@ -47,6 +50,10 @@ const ENTRIES: &[Entry] = &[
     entry::<create::Create>("create", "Create a container from a bundle; it waits for start"),
     entry::<start::Start>("start", "Start the program of a created container"),
     entry::<run::Run>("run", "Create a container, start it and wait for its end"),
+    Entry {
+        failed: EXEC_FAILED,
+        ..entry::<exec::Exec>("exec", "Start another process in a running container")
+    },
     entry::<state::State>("state", "Print the state of a container as JSON"),
     entry::<list::List>("list", "List containers"),
     entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),

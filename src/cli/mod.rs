@@ -7,6 +7,7 @@ mod command;
 mod complete;
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod global;
 mod kill;
@@ -40,12 +41,18 @@ trait Verb: clap::Args {
 
 /// The exit code of a command that failed (runc's; clap's own would be 2).
 const FAILED: u8 = 1;
+/// That of `exec`, whose other codes are those of the program.
+const EXEC_FAILED: u8 = 255;
 
 /// The entry of both binaries.
 pub fn main(program: Program) -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    let mut failed = FAILED;
     let result = match seal(&words).and_then(|()| command::parse(program, words)) {
-        Ok(Parsed::Verb { global, entry, matches }) => carry_out(&global, entry, &matches),
+        Ok(Parsed::Verb { global, entry, matches }) => {
+            failed = entry.failed;
+            carry_out(&global, entry, &matches)
+        }
         Ok(Parsed::Text(text)) => print(&text).map(|()| 0),
         Err(error) => Err(error),
     };
@@ -56,7 +63,7 @@ pub fn main(program: Program) -> ExitCode {
         }
         Err(error) => {
             log::error(&error);
-            ExitCode::from(FAILED)
+            ExitCode::from(failed)
         }
     }
 }
@@ -66,7 +73,7 @@ pub fn main(program: Program) -> ExitCode {
 /// It is done before anything else, so that nothing is done twice: the sealed image starts over. A word that only looks like
 /// a command, such as a container named `run`, costs half a millisecond.
 fn seal(words: &[OsString]) -> Result<()> {
-    if words.iter().any(|w| w == "create" || w == "run") {
+    if words.iter().any(|w| w == "create" || w == "run" || w == "exec") {
         exe::seal()
     } else {
         Ok(())

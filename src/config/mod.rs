@@ -4,6 +4,7 @@
 //! enum; a value that is present can be carried out as far as the config alone can tell. All functions here are pure.
 
 mod check;
+mod exec;
 pub mod features;
 mod model;
 mod process;
@@ -13,6 +14,7 @@ pub mod workload;
 pub use check::{
     IdMaps, capabilities, check, check_host, cpu_list, mount_options, namespaces, numa, process, resources,
 };
+pub use exec::{ExecConfig, ExecOverrides, SeccompListener};
 pub use model::*;
 pub use process::*;
 pub use resources::*;

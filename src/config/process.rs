@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::MemoryPolicy;
 
 /// `process`, for create as well as for exec.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// `args`; never empty.
     pub args: Vec<String>,
@@ -50,7 +52,7 @@ pub struct Process {
 }
 
 /// One entry of `rlimits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// `RLIMIT_*` number (getrlimit(2)).
     pub resource: u32,
@@ -61,7 +63,7 @@ pub struct Rlimit {
 }
 
 /// The five capability sets as bit masks (bit n = capability n, capabilities(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capabilities {
     /// `effective`
     pub effective: u64,
@@ -76,7 +78,7 @@ pub struct Capabilities {
 }
 
 /// `scheduler` (sched_setattr(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduler {
     /// `SCHED_*` number.
     pub policy: u32,
@@ -95,7 +97,7 @@ pub struct Scheduler {
 }
 
 /// `ioPriority` (ioprio_set(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoPriority {
     /// Class: 1 real time, 2 best effort, 3 idle.
     pub class: u8,
@@ -104,7 +106,7 @@ pub struct IoPriority {
 }
 
 /// `execCPUAffinity`: CPU numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExecCpuAffinity {
     /// Set before the process joins its cgroup.
     pub initial: Vec<u32>,

@@ -124,7 +124,7 @@ pub struct IntelRdt {
 }
 
 /// `linux.memoryPolicy` (set_mempolicy(2)).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MemoryPolicy {
     /// `MPOL_*` number or-ed with the `MPOL_F_*` flags.
     pub mode: i32,

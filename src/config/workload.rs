@@ -27,8 +27,7 @@ impl Workload {
 /// What the annotations say; `None` when the file decides.
 pub fn from_annotations(annotations: &BTreeMap<String, String>, called_as_wasm: bool) -> Option<Workload> {
     let value = |key: &str| annotations.get(key).map(String::as_str);
-    let sandbox = |key| value(key) == Some("sandbox");
-    if sandbox("io.kubernetes.cri.container-type") || sandbox("io.kubernetes.cri-o.ContainerType") {
+    if is_sandbox(annotations) {
         return Some(Workload::Linux);
     }
     match value("run.oci.handler") {
@@ -45,6 +44,13 @@ pub fn from_annotations(annotations: &BTreeMap<String, String>, called_as_wasm: 
     let architecture = value("org.opencontainers.image.architecture");
     let wasm_image = matches!(os, Some("wasi" | "wasip1")) || matches!(architecture, Some("wasm" | "wasm32"));
     (called_as_wasm || wasm_image).then_some(Workload::Wasm)
+}
+
+/// The container holds a pod's namespaces, and nothing but its pause program ever runs in it.
+pub fn is_sandbox(annotations: &BTreeMap<String, String>) -> bool {
+    ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]
+        .into_iter()
+        .any(|key| annotations.get(key).is_some_and(|value| value == "sandbox"))
 }
 
 /// What the first eight bytes of the program say: `\0asm` and the version of a core module.

@@ -5,19 +5,19 @@ use std::path::Path;
 
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, NamespaceKind};
-use crate::error::{Error, Result, Wrap};
-use crate::launch::{self, Identity, Launched};
+use crate::error::{Result, Wrap};
+use crate::launch::{self, Launched};
 use crate::oci::Bundle;
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
-use crate::sys::exe;
 use crate::tty::{self, Outlet};
 use crate::{log, root, trace};
 
 use super::options::Program;
 use super::record::{Init, PayloadKind};
-use super::{CgroupManager, CreateOptions, Locked, Record, Store, notify, status};
+use super::terminal::Terminal;
+use super::{CgroupManager, CreateOptions, Locked, Record, Store, exec, notify, start, status, tell, twin};
 
 /// A container that has just been created, still locked against `start` and `delete` by others.
 #[derive(Debug)]
@@ -41,7 +41,8 @@ pub fn create(options: &CreateOptions) -> Result<()> {
 pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> {
     let (bundle, config) = read(options)?;
     let choice = choose(options, &config)?;
-    let terminal = Terminal::decide(options, &config, detached)?;
+    let wanted = config.process.as_ref().is_some_and(|p| p.terminal);
+    let terminal = Terminal::decide(wanted, options.console_socket.as_deref(), detached)?;
     let store = Store::make(&options.root)?;
     let locked = store.create(&options.id)?;
     let attempt = Attempt {
@@ -84,43 +85,10 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let _span = trace::span("choose payload");
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
     log::debug(|| format!("payload: {choice:?}"));
-    if matches!(choice, Choice::Wasm(_)) && options.program == Program::Runw && payload::wasm::ENGINE.is_none() {
-        let twin = exe::host_path()?.with_file_name("runw-wasm");
-        if !twin.exists() {
-            return Err(Error::unsupported(format!(
-                "the program is a WebAssembly module, but {} is missing: install runw-wasm beside runw",
-                twin.display()
-            )));
-        }
-        match exe::exec_sealed(&twin)? {}
+    if matches!(choice, Choice::Wasm(_)) {
+        twin::become_twin(options.program)?;
     }
     Ok(choice)
-}
-
-/// Where the container's terminal goes.
-enum Terminal {
-    None,
-    /// To the console socket of the caller.
-    Socket(OwnedFd),
-    /// To the caller itself.
-    Kept,
-}
-
-impl Terminal {
-    fn decide(options: &CreateOptions, config: &Config, detached: bool) -> Result<Terminal> {
-        let wanted = config.process.as_ref().is_some_and(|p| p.terminal);
-        match (wanted, &options.console_socket) {
-            (true, Some(path)) if detached => Ok(Terminal::Socket(tty::connect(path)?)),
-            (true, None) if !detached => Ok(Terminal::Kept),
-            (false, None) => Ok(Terminal::None),
-            (true, None) => Err(Error::message(
-                "cannot allocate tty if runw will detach without setting console socket",
-            )),
-            (_, Some(_)) => Err(Error::message(
-                "cannot use console socket if runw will not detach or allocate tty",
-            )),
-        }
-    }
 }
 
 /// One attempt to make a container in its new state folder.
@@ -133,6 +101,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn make(&self, mut config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
+        let kept_for_exec = exec::Kept::of(&config, !self.options.no_new_keyring);
         if notify::of_caller().is_some() {
             notify::set_up(&mut config, self.locked)?;
         }
@@ -144,11 +113,11 @@ impl Attempt<'_> {
                     .map(|p| (p.args.clone(), p.env.as_slice()))
                     .unwrap_or_default();
                 let payload = Native::new(args, env);
-                self.make_with(config, terminal, payload)
+                self.make_with(config, kept_for_exec, terminal, payload)
             }
             Choice::Wasm(path) => {
                 let guest = Guest::of(&config, path.clone());
-                self.make_with(config, terminal, Wasm::new(guest))
+                self.make_with(config, kept_for_exec, terminal, Wasm::new(guest))
             }
         }
     }
@@ -156,6 +125,7 @@ impl Attempt<'_> {
     fn make_with<P: Payload>(
         &self,
         config: Config,
+        kept_for_exec: Option<exec::Kept>,
         terminal: Terminal,
         payload: P,
     ) -> Result<(Record, Launched, Option<OwnedFd>)> {
@@ -165,25 +135,12 @@ impl Attempt<'_> {
         let mut record = self.record(&config, &cgroup)?;
         // Saved before anything exists that a later delete would have to know.
         self.locked.save(&record)?;
-        let (console, kept) = match terminal {
-            Terminal::None => (None, None),
-            Terminal::Socket(socket) => (Some(Outlet { socket, relayed: false }), None),
-            Terminal::Kept => {
-                let (ours, theirs) = tty::socket_pair()?;
-                let outlet = Outlet {
-                    socket: theirs,
-                    relayed: true,
-                };
-                (Some(outlet), Some(ours))
-            }
-        };
+        let (console, kept) = terminal.outlet()?;
         let plan = self.plan::<P>(&config, cgroup, console)?;
-        let identity = Identity {
-            oci_version: record.oci_version.clone(),
-            id: record.id.to_string(),
-            bundle: record.bundle.clone(),
-            annotations: record.annotations.clone(),
-        };
+        if let Some(kept) = kept_for_exec {
+            kept.save(self.locked, plan.seccomp())?;
+        }
+        let identity = start::identity(&record);
         let launched = launch::launch(plan, payload, &identity, self.locked.as_fd(), |pid| {
             let pid = pid.as_raw_nonzero().get();
             if let (Some(resctrl), Some(rdt)) = (&resctrl, &config.intel_rdt) {
@@ -198,7 +155,11 @@ impl Attempt<'_> {
         .wrap(|| "unable to start container process")?;
         log::debug(|| format!("init has pid {} and stands at its gate", launched.pid));
         let master = kept.map(|socket| tty::receive(socket.as_fd())).transpose()?;
-        self.tell(&launched)?;
+        tell::tell(
+            &launched,
+            self.options.pidfd_socket.as_deref(),
+            self.options.pid_file.as_deref(),
+        )?;
         self.locked.commit()?;
         Ok((record, launched, master))
     }
@@ -263,26 +224,6 @@ impl Attempt<'_> {
             notify_socket: notify::of_caller(),
         })
     }
-
-    /// Tells the caller who init is: pid file and pidfd socket.
-    fn tell(&self, launched: &Launched) -> Result<()> {
-        if let Some(path) = &self.options.pidfd_socket {
-            tty::send_fd(path, launched.pidfd.as_fd(), b"pidfd").wrap(|| "send the pidfd (--pidfd-socket)")?;
-        }
-        match &self.options.pid_file {
-            Some(path) => write_pid_file(path, launched.pid.as_raw_nonzero().get()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Decimal digits only, without a newline, put in place by rename: callers wait for the file and read it whole.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    use crate::error::ResultExt;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&draft, pid.to_string()).call(|| format!("write pid file {path:?}"))?;
-    std::fs::rename(&draft, path).call(|| format!("rename pid file to {path:?}"))
 }
 
 /// Compiled seccomp profiles are kept where only the runtime's user can write.

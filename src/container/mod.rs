@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 pub mod id;
 mod kill;
 pub mod list;
@@ -14,9 +15,12 @@ mod start;
 pub mod state;
 pub mod status;
 pub mod store;
+mod tell;
+mod terminal;
+mod twin;
 
 pub use id::Id;
-pub use options::{CgroupManager, CreateOptions, Program, RunOptions};
+pub use options::{CgroupManager, CreateOptions, ExecOptions, NewProcess, Program, RunOptions};
 pub use record::{Init, PayloadKind, Record};
 pub use signal::Signal;
 pub use status::Status;
@@ -24,6 +28,7 @@ pub use store::{Folder, Locked, Store};
 
 pub use create::create;
 pub use delete::delete;
+pub use exec::exec;
 pub use kill::kill;
 pub use run::run;
 pub use start::start;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Id;
+use crate::config::ExecOverrides;
 
 /// Which of the two binaries is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,4 +76,40 @@ pub struct RunOptions {
     pub keep: bool,
     /// Do not become a child subreaper (prctl(2)) while the container runs.
     pub no_subreaper: bool,
+}
+
+/// How to start one more process in a running container.
+#[derive(Debug, Clone)]
+pub struct ExecOptions {
+    /// The container's name.
+    pub id: Id,
+    /// `--root`: where state folders are kept, absolute.
+    pub root: PathBuf,
+    /// Which binary was called.
+    pub program: Program,
+    /// What to run.
+    pub process: NewProcess,
+    /// A unix socket to which the pty's master is sent (SCM_RIGHTS).
+    pub console_socket: Option<PathBuf>,
+    /// A unix socket to which a pidfd of the process is sent.
+    pub pidfd_socket: Option<PathBuf>,
+    /// A file for the process' pid, absolute.
+    pub pid_file: Option<PathBuf>,
+    /// Return when the process runs.
+    pub detach: bool,
+    /// File descriptors above stderr that the process gets.
+    pub preserve_fds: u32,
+    /// `--cgroup`, each `[CONTROLLER[,CONTROLLER…]:]PATH` below the container's cgroup.
+    pub cgroup: Vec<String>,
+    /// Go on although the container is paused: the process then starts when it is resumed.
+    pub ignore_paused: bool,
+}
+
+/// What `exec` runs.
+#[derive(Debug, Clone)]
+pub enum NewProcess {
+    /// What the flags say; the rest is as in the container's own process.
+    Flags(ExecOverrides),
+    /// What a document, a `process` object in JSON, says (`--process`); absolute.
+    Document(PathBuf),
 }

@@ -193,15 +193,24 @@ impl Folder {
         Ok(None)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Record>> {
+    /// The bytes of a file in the folder; `None` if it is not there.
+    pub(super) fn kept(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
             Ok(file) => std::fs::File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(e).call(|| format!("open {:?}", self.path.join(name))),
         };
-        let text = std::io::read_to_string(file).call(|| format!("read {:?}", self.path.join(name)))?;
-        serde_json::from_str(&text)
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut &file, &mut bytes).call(|| format!("read {:?}", self.path.join(name)))?;
+        Ok(Some(bytes))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Record>> {
+        let Some(text) = self.kept(name)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&text)
             .map(Some)
             .map_err(|e| Error::message(format!("{:?} is not a container's record: {e}", self.path.join(name))))
     }
@@ -257,12 +266,17 @@ impl Locked {
 
     fn write(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::message(e.to_string()))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&self.dir, DRAFT, flags, Mode::from_raw_mode(0o600))
-            .call(|| format!("open {:?}", self.path.join(DRAFT)))?;
-        let mut file = std::fs::File::from(file);
-        std::io::Write::write_all(&mut file, &text).call(|| format!("write {:?}", self.path.join(DRAFT)))?;
+        self.keep(DRAFT, &text)?;
         self.rename(DRAFT, CREATING)
+    }
+
+    /// Writes a file in the folder.
+    pub(super) fn keep(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))
+            .call(|| format!("open {:?}", self.path.join(name)))?;
+        let mut file = std::fs::File::from(file);
+        std::io::Write::write_all(&mut file, bytes).call(|| format!("write {:?}", self.path.join(name)))
     }
 
     /// The record and what the container is now. Nobody else is changing it, so a `create` that is not done never will be.

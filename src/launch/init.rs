@@ -5,6 +5,7 @@
 //! gate.
 
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 
 use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::hooks;
@@ -35,11 +36,13 @@ pub struct Init<P> {
 }
 
 /// What the steps share.
-struct Room {
-    channel: Option<Channel<ToParent, ToInit>>,
+pub(super) struct Room {
+    /// The line to the parent, until the gate.
+    pub channel: Option<Channel<ToParent, ToInit>>,
+    /// What the steps of `privs` work with.
+    pub privs: PrivsContext,
     identity: Identity,
     root: root::Room,
-    privs: PrivsContext,
     console: Option<Outlet>,
 }
 
@@ -53,15 +56,7 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
         identity,
     } = init;
     trace::enter(trace::Role::Init);
-    let mut privs = PrivsContext::default();
-    privs.env = std::mem::take(&mut plan.env);
-    let mut room = Room {
-        channel: Some(channel),
-        identity,
-        root: root::Room::new(),
-        privs,
-        console: plan.console.take(),
-    };
+    let mut room = Room::new(channel, identity, &mut plan);
     if let Err(e) = prepare(&plan, &mut payload, &mut room) {
         room.report(e);
         process::exit_now(1)
@@ -88,6 +83,12 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
 /// Everything up to `Created`.
 fn prepare<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Result<()> {
     sys::signal::reset_all()?;
+    prepare_payload(plan, payload, room)?;
+    room.ask(&ToParent::Created)
+}
+
+/// The steps, the payload's own preparations, and a seccomp filter that needs the parent.
+pub(super) fn prepare_payload<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Result<()> {
     carry_out(&plan.steps, room)?;
     {
         let _span = trace::span("prepare payload");
@@ -98,7 +99,7 @@ fn prepare<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Res
         load.apply(&mut room.privs).wrap(|| load.name())?;
         room.privs.announce = None;
     }
-    room.ask(&ToParent::Created)
+    Ok(())
 }
 
 /// The last things before the payload: `start` learns that it begins, and the walls go up.
@@ -118,7 +119,7 @@ fn hand_over<P: Payload>(plan: &InitPlan, privs: &mut PrivsContext, opened: &mut
     Ok(())
 }
 
-fn carry_out(steps: &[Step], room: &mut Room) -> Result<()> {
+pub(super) fn carry_out(steps: &[Step], room: &mut Room) -> Result<()> {
     for step in steps {
         let _span = trace::span_with(|| step.describe());
         room.apply(step).wrap(|| step.describe())?;
@@ -127,9 +128,26 @@ fn carry_out(steps: &[Step], room: &mut Room) -> Result<()> {
 }
 
 impl Room {
+    /// A room for a process that has just been cloned.
+    pub fn new(channel: Channel<ToParent, ToInit>, identity: Identity, plan: &mut InitPlan) -> Room {
+        let mut privs = PrivsContext::default();
+        privs.env = std::mem::take(&mut plan.env);
+        Room {
+            channel: Some(channel),
+            privs,
+            identity,
+            root: root::Room::new(),
+            console: plan.console.take(),
+        }
+    }
+
     fn apply(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Join(joins) => ns::join_all(joins),
+            Step::JoinProcess { process, flags } => sys::namespace::enter(process.as_fd(), *flags),
+            Step::Chroot(root) => root::change_to(root.as_fd()),
+            Step::Beside(step) => step.apply(0),
+            Step::Pty => self.root.make_pty(),
             Step::MapIds => self.ask(&ToParent::MapIds),
             Step::BecomeRoot => ns::become_root(),
             Step::Unshare(flags) => sys::namespace::unshare(*flags),
@@ -209,7 +227,7 @@ impl Room {
     }
 
     /// Tells the parent why init gives up.
-    fn report(&self, error: Error) {
+    pub fn report(&self, error: Error) {
         if let Some(channel) = &self.channel {
             // If the parent is gone there is nobody left to tell.
             let _ = channel.send(&ToParent::Failed(error));

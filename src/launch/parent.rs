@@ -9,6 +9,7 @@ use super::channel::{self, Channel, ToInit, ToParent};
 use super::gate::Gate;
 use super::identity::{CREATED, Identity};
 use super::init::Init;
+use crate::config::SeccompListener;
 use crate::error::{Error, Result};
 use crate::payload::Payload;
 use crate::plan::{Joining, ParentPlan, Plan};
@@ -59,7 +60,7 @@ pub fn launch<P: Payload>(
         let _span = trace::span("clone");
         super::stage::clone_init(ns, init, cgroup_fd.as_ref().map(AsFd::as_fd), &others)?
     };
-    let child = Guard(Some(child));
+    let child = Guard::new(child);
     drop(cgroup_fd);
     let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, cloned_into));
     match served {
@@ -69,7 +70,7 @@ pub fn launch<P: Payload>(
 }
 
 /// Why it failed: if init has failed, that is why the parent cannot talk to it or find it, not the other way round.
-fn cause(channel: &Channel<ToInit, ToParent>, parents: Error) -> Error {
+pub(super) fn cause(channel: &Channel<ToInit, ToParent>, parents: Error) -> Error {
     while let Ok(Some(message)) = channel.pending() {
         if let ToParent::Failed(inits) = message {
             return inits;
@@ -115,7 +116,7 @@ fn serve(
             }
             ToParent::Failed(error) => return Err(error),
             ToParent::Seccomp(announcement) => {
-                hand_to_agent(parent, identity, child, announcement)?;
+                Agent::of_init(parent, identity).hand_over(child, announcement)?;
                 continue;
             }
             ToParent::MapIds | ToParent::Spawned(_) => {
@@ -172,22 +173,48 @@ fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<(
     hooks::run("createRuntime", &parent.hooks.create_runtime, setting)
 }
 
-/// Fetches the notify descriptor from init, gives it to the agent, and lets init go on.
-fn hand_to_agent(parent: &ParentPlan, identity: &Identity, child: &Guard, announced: Announcement) -> Result<()> {
-    let _span = trace::span("seccomp agent");
-    let Some(listener) = &parent.seccomp_listener else {
-        return Err(Error::config(
-            "linux.seccomp.listenerPath",
-            "is missing, but the profile uses SCMP_ACT_NOTIFY",
-        ));
-    };
-    let pid = child.pid().as_raw_nonzero().get();
-    let fd = sys::seccomp::fetch_listener(child.pidfd()?, announced.fd, AGENT_PATIENCE)?;
-    let state = identity.state("creating", Some(pid))?;
-    let state = serde_json::from_slice(&state).map_err(|e| Error::message(e.to_string()))?;
-    let state = ContainerProcessState::new(&identity.oci_version, pid, listener.metadata.as_deref(), state);
-    send_listener(&listener.path, fd.as_fd(), &state)?;
-    sys::seccomp::release(pid, announced.release)
+/// What the agent of `SCMP_ACT_NOTIFY` is to be told.
+pub(super) struct Agent<'a> {
+    /// Where it listens.
+    pub listener: Option<SeccompListener>,
+    /// The container.
+    pub identity: &'a Identity,
+    /// The container's status.
+    pub status: &'static str,
+    /// The container's init, if that is not the process in question.
+    pub init: Option<Pid>,
+}
+
+impl Agent<'_> {
+    /// For the filter of init itself.
+    fn of_init<'a>(parent: &ParentPlan, identity: &'a Identity) -> Agent<'a> {
+        Agent {
+            listener: parent.seccomp_listener.clone(),
+            identity,
+            status: "creating",
+            init: None,
+        }
+    }
+
+    /// Fetches the notify descriptor from the process, gives it to the agent, and lets the process go on.
+    pub fn hand_over(&self, child: &Guard, announced: Announcement) -> Result<()> {
+        let _span = trace::span("seccomp agent");
+        let Some(listener) = &self.listener else {
+            return Err(Error::config(
+                "linux.seccomp.listenerPath",
+                "is missing, but the profile uses SCMP_ACT_NOTIFY",
+            ));
+        };
+        let pid = child.pid().as_raw_nonzero().get();
+        let init = self.init.map_or(pid, |init| init.as_raw_nonzero().get());
+        let fd = sys::seccomp::fetch_listener(child.pidfd()?, announced.fd, AGENT_PATIENCE)?;
+        let state = self.identity.state(self.status, Some(init))?;
+        let state = serde_json::from_slice(&state).map_err(|e| Error::message(e.to_string()))?;
+        let version = &self.identity.oci_version;
+        let state = ContainerProcessState::new(version, pid, listener.metadata.as_deref(), state);
+        send_listener(&listener.path, fd.as_fd(), &state)?;
+        sys::seccomp::release(pid, announced.release)
+    }
 }
 
 /// The next message, or how init died.
@@ -204,9 +231,14 @@ fn next(channel: &Channel<ToInit, ToParent>, child: &Guard) -> Result<ToParent> 
 }
 
 /// A child that is killed and reaped unless it is let go.
-struct Guard(Option<Child>);
+pub(super) struct Guard(Option<Child>);
 
 impl Guard {
+    /// Guards `child`.
+    pub fn new(child: Child) -> Guard {
+        Guard(Some(child))
+    }
+
     fn pid(&self) -> Pid {
         // The child is taken only by `launched`, which consumes the guard.
         self.0.as_ref().map_or(Pid::INIT, |c| c.pid)
@@ -219,11 +251,13 @@ impl Guard {
             .ok_or_else(|| Error::message("init is gone"))
     }
 
-    fn reap(&self) -> Result<process::Ended> {
+    /// Waits for its end.
+    pub fn reap(&self) -> Result<process::Ended> {
         process::wait(self.pidfd()?)
     }
 
-    fn launched(mut self) -> Result<Launched> {
+    /// Lets it go.
+    pub fn launched(mut self) -> Result<Launched> {
         match self.0.take() {
             Some(Child { pid, pidfd }) => Ok(Launched { pid, pidfd }),
             None => Err(Error::message("init is gone")),

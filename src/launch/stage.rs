@@ -3,6 +3,7 @@
 //! The stage exists where the kernel demands one: it joins namespaces that init must be born into, then clones init as a child
 //! of the parent (`CLONE_PARENT`) and leaves.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use rustix::process::Pid;
@@ -31,10 +32,22 @@ pub(super) fn clone_init<P: Payload>(
     let Some(joins) = ns.stage else {
         return process::clone(flags, cgroup, || body(init));
     };
+    by_stage(None, flags, init, |_| ns::join_all(&joins), body)
+}
+
+/// Clones a process with `flags` from a stage that is born into `cgroup` and has done `enter` before; the process, a child of
+/// the caller, runs `body`. Both get `what`.
+pub(super) fn by_stage<T>(
+    cgroup: Option<BorrowedFd<'_>>,
+    flags: u64,
+    mut what: T,
+    enter: impl FnOnce(&mut T) -> Result<()>,
+    body: impl FnOnce(T) -> Infallible,
+) -> Result<Child> {
     let (stage_end, channel) = channel::pair::<ToParent, ToInit>()?;
-    let stage = process::clone(0, None, || {
+    let stage = process::clone(0, cgroup, || {
         trace::enter(trace::Role::Stage);
-        let spawned = ns::join_all(&joins).and_then(|()| process::clone(flags | CLONE_PARENT, None, || body(init)));
+        let spawned = enter(&mut what).and_then(|()| process::clone(flags | CLONE_PARENT, None, || body(what)));
         let answer = match spawned {
             Ok(child) => ToParent::Spawned(child.pid.as_raw_nonzero().get()),
             Err(e) => ToParent::Failed(e),

@@ -157,7 +157,7 @@ fn type_error(root: &str, e: &serde_path_to_error::Error<serde_json::Error>) -> 
 }
 
 /// The reason of a failed file operation in words of our own: engines take `no such file or directory` for a missing program.
-fn reason(e: &std::io::Error) -> String {
+pub fn reason(e: &std::io::Error) -> String {
     match e.kind() {
         ErrorKind::NotFound => "it does not exist".to_owned(),
         ErrorKind::IsADirectory => "it is a folder".to_owned(),

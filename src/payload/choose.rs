@@ -1,10 +1,11 @@
 //! Finding a bundle's program from outside, before anything is made, to see what kind it is.
 
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::config::{Config, MountSource, Workload, workload};
+use crate::config::{Config, MountSource, Process, Workload, workload};
 use crate::error::{Error, Result};
 
 /// The kind of a container's program, and for a module where it lies inside the container.
@@ -54,6 +55,26 @@ pub fn choose(config: &Config, called_as_wasm: bool) -> Result<Choice> {
     }
 }
 
+/// Chooses for a further process of a container whose root is `root`. Here the file alone decides, because the annotations
+/// speak of the container's own program: beside a module a shell may run, and the other way round.
+///
+/// # Errors
+/// The program is a component, or a module of an unknown version.
+pub fn choose_in(root: BorrowedFd<'_>, process: &Process) -> Result<Choice> {
+    let name = process.args.first().map(String::as_str).unwrap_or_default();
+    let found = candidates(name, &process.cwd, &process.env)
+        .into_iter()
+        .find_map(|p| first_bytes_in(root, p.strip_prefix("/").unwrap_or(&p)).map(|b| (p, b)));
+    let Some((path, bytes)) = found else {
+        return Ok(Choice::Linux);
+    };
+    match workload::from_magic(&bytes) {
+        Ok(Workload::Wasm) => Ok(Choice::Wasm(path)),
+        Ok(Workload::Linux) => Ok(Choice::Linux),
+        Err(problem) => Err(Error::message(format!("{name:?}: {problem}"))),
+    }
+}
+
 /// The paths inside the container where `name` may lie, in the order in which execvp(3) would try them; the working directory
 /// comes last for a bare name, because the entry point of an image made from scratch is often just `app.wasm`.
 fn candidates(name: &str, cwd: &Path, env: &[String]) -> Vec<PathBuf> {
@@ -76,23 +97,18 @@ fn candidates(name: &str, cwd: &Path, env: &[String]) -> Vec<PathBuf> {
 fn first_bytes(config: &Config, path: &Path) -> Option<Vec<u8>> {
     let (root, inside) = place(config, path)?;
     let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    first_bytes_in(root.as_fd(), &inside)
+}
+
+/// The first eight bytes of the file `inside` the folder `root`, or of `root` itself.
+fn first_bytes_in(root: BorrowedFd<'_>, inside: &Path) -> Option<Vec<u8>> {
     let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = if inside.as_os_str().is_empty() {
-        rustix::fs::open(
-            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root)),
-            how,
-            Mode::empty(),
-        )
-        .ok()?
+        let itself = format!("/proc/self/fd/{}", root.as_raw_fd());
+        rustix::fs::open(itself, how, Mode::empty()).ok()?
     } else {
-        rustix::fs::openat2(
-            &root,
-            inside,
-            how,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
-        .ok()?
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(root, inside, how, Mode::empty(), resolve).ok()?
     };
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
     if kind != rustix::fs::FileType::RegularFile {

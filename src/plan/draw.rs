@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{InitPlan, Joining, ParentPlan, Plan, SeccompListener, Step, Wishes};
+use super::{InitPlan, Joining, ParentPlan, Plan, Step, Wishes};
 use crate::cgroup::{Cgroup, Mode};
-use crate::config::{Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process};
+use crate::config::{Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process, SeccompListener};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::ns::{self, NsPlan};
@@ -40,7 +40,7 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
         gid_mappings: config.gid_mappings.clone(),
         net_devices: config.net_devices.clone(),
         hooks: config.hooks.clone(),
-        seccomp_listener: seccomp_listener(config),
+        seccomp_listener: SeccompListener::of(config),
     };
     Ok(Plan { ns, parent, init })
 }
@@ -90,15 +90,6 @@ fn writable_cgroup_owner(config: &Config) -> Option<u32> {
     let owned = writable && config.namespaces.is_new(Kind::Cgroup) && config.namespaces.is_new(Kind::User);
     let root = config.uid_mappings.iter().find(|m| m.container == 0)?;
     owned.then_some(root.host)
-}
-
-fn seccomp_listener(config: &Config) -> Option<SeccompListener> {
-    let profile = config.seccomp.as_ref()?;
-    let path = profile.listener_path().clone()?;
-    Some(SeccompListener {
-        path,
-        metadata: profile.listener_metadata().clone(),
-    })
 }
 
 fn init_plan(
@@ -158,7 +149,7 @@ fn init_plan(
 }
 
 /// A filter that notifies an agent needs the parent's help to be loaded, so it cannot wait until `start`.
-fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivStep>) {
+pub(super) fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivStep>) {
     let notifies = |step: &PrivStep| matches!(step, PrivStep::Seccomp(program) if program.notifies());
     let (notify, last): (Vec<_>, Vec<_>) = last.into_iter().partition(notifies);
     (notify.into_iter().next(), last)

@@ -4,14 +4,17 @@
 //! and compiles the seccomp profile. What it returns is carried out by `launch` without further decisions.
 
 mod draw;
+mod exec;
 mod step;
 
 pub use draw::draw;
+pub use exec::{ExecPlan, ExecWishes, draw_exec};
 pub use step::Step;
 
 use crate::cgroup::Cgroup;
-use crate::config::{Hooks, IdMapping, NetDevice, Resources};
+use crate::config::{Hooks, IdMapping, NetDevice, Resources, SeccompListener};
 use crate::ns::NsPlan;
+use crate::privs::seccomp::Program;
 use crate::privs::{ParentStep, PrivStep, Seal};
 use crate::tty::Outlet;
 
@@ -45,6 +48,17 @@ pub struct Plan {
     pub parent: ParentPlan,
     /// Init's part.
     pub init: InitPlan,
+}
+
+impl Plan {
+    /// The seccomp filter that init loads.
+    pub fn seccomp(&self) -> Option<&Program> {
+        let steps = self.init.notify.iter().chain(&self.init.last);
+        steps.into_iter().find_map(|step| match step {
+            PrivStep::Seccomp(program) => Some(program),
+            _ => None,
+        })
+    }
 }
 
 /// The parent answers init's requests with these.
@@ -81,15 +95,6 @@ pub enum Joining {
     ParentFirst,
     /// The parent, while init goes on; on v1 it can take long.
     ParentMeanwhile,
-}
-
-/// Who gets the notify descriptor of the seccomp filter.
-#[derive(Debug, Clone)]
-pub struct SeccompListener {
-    /// A listening unix socket.
-    pub path: std::path::PathBuf,
-    /// Handed on as it is.
-    pub metadata: Option<String>,
 }
 
 /// Init's part.

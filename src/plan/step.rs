@@ -1,11 +1,12 @@
 //! One thing that init does.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::cgroup::Cgroup;
 use crate::config::{Hook, TimeOffset};
 use crate::ns::Join;
-use crate::privs::PrivStep;
+use crate::privs::{ParentStep, PrivStep};
 use crate::root::RootStep;
 
 /// A step of init. The interpreter is in `launch::init`; each arm there is one call.
@@ -13,6 +14,17 @@ use crate::root::RootStep;
 pub enum Step {
     /// Join existing namespaces.
     Join(Vec<Join>),
+    /// Join the namespaces of another process, all in one call.
+    JoinProcess {
+        /// A pidfd for it.
+        process: OwnedFd,
+        /// `CLONE_NEW*` flags.
+        flags: u64,
+    },
+    /// Make a folder the root: for a container without a mount namespace.
+    Chroot(OwnedFd),
+    /// Do to itself what the parent does to a container's init.
+    Beside(ParentStep),
     /// Have the parent write the id maps.
     MapIds,
     /// Take root's identity in the user namespace.
@@ -52,6 +64,8 @@ pub enum Step {
     },
     /// Lead a session of its own (setsid(2)).
     Session,
+    /// Make a pty in the devpts of the container that has been joined.
+    Pty,
     /// Send the pty's master off and make its slave the controlling terminal and stdio.
     Terminal {
         /// `process.consoleSize`: rows and columns.
@@ -66,6 +80,10 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Step::Join(_) => "join namespaces",
+            Step::JoinProcess { .. } => "join container",
+            Step::Chroot(_) => "chroot",
+            Step::Beside(_) => "oom score, limits, cpus",
+            Step::Pty => "pty",
             Step::MapIds => "map ids",
             Step::BecomeRoot => "become root",
             Step::Unshare(_) => "unshare",
@@ -94,6 +112,7 @@ impl Step {
             Step::Hostname(name) => format!("set hostname {name:?}"),
             Step::Domainname(name) => format!("set domainname {name:?}"),
             Step::Join(_) => "join namespaces (linux.namespaces)".to_owned(),
+            Step::JoinProcess { .. } => "join the container's namespaces".to_owned(),
             Step::Unshare(_) => "make namespaces (linux.namespaces)".to_owned(),
             Step::LoopbackUp => "bring up lo in the new network namespace".to_owned(),
             Step::Terminal { .. } => "set up the terminal (process.terminal)".to_owned(),

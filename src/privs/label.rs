@@ -64,10 +64,7 @@ impl Label {
         let (files, text) = self.writing();
         match proc {
             Some(proc) => write(proc, files, &text),
-            None => {
-                let proc = open_proc(Path::new("/proc"))?;
-                write(std::os::fd::AsFd::as_fd(&proc), files, &text)
-            }
+            None => write(std::os::fd::AsFd::as_fd(&procfs()?), files, &text),
         }
         .wrap(|| format!("apply {}", self.field()))
     }
@@ -98,6 +95,14 @@ fn apparmor_enabled() -> bool {
 pub fn selinux_enabled() -> bool {
     const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
     rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|s| s.f_type == SELINUX_MAGIC)
+}
+
+/// The procfs of the calling process at its usual place.
+///
+/// # Errors
+/// `/proc` is something else.
+pub fn procfs() -> Result<std::os::fd::OwnedFd> {
+    open_proc(Path::new("/proc"))
 }
 
 /// Opens the root of a procfs, and nothing else, at `path`.

@@ -27,14 +27,17 @@ pub enum ParentStep {
 }
 
 impl ParentStep {
-    /// Does it, to process `pid` where that matters.
+    /// Does it, to process `pid` (0: the caller itself) where that matters.
     ///
     /// # Errors
     /// `EACCES`/`EPERM` without the capability, `EINVAL` for CPUs that the caller cannot have.
     pub fn apply(&self, pid: i32) -> Result<()> {
         match self {
             ParentStep::OomScore(score) => {
-                let path = format!("/proc/{pid}/oom_score_adj");
+                let path = match pid {
+                    0 => "/proc/self/oom_score_adj".to_owned(),
+                    pid => format!("/proc/{pid}/oom_score_adj"),
+                };
                 std::fs::write(&path, score.to_string())
                     .call(|| format!("write({path})"))
                     .wrap(|| format!("set process.oomScoreAdj to {score}"))

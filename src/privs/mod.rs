@@ -22,7 +22,7 @@ use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::sys::sched::SchedAttr;
 use label::Label;
-pub use label::selinux_enabled;
+pub use label::{procfs, selinux_enabled};
 use seccomp::Program;
 
 /// When the privileges become what the config asks for.

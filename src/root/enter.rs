@@ -1,7 +1,7 @@
 //! Into the new root: propagation before, pivot_root or chroot, and what belongs right after it.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -125,11 +125,19 @@ pub(super) fn move_root(rootfs: &Path, room: &mut Room) -> Result<()> {
 
 /// Changes to the new root by chroot(2) alone.
 pub(super) fn chroot(room: &mut Room) -> Result<()> {
-    mount::enter_dir(room.root()?).call(|| "fchdir(rootfs)")?;
-    rustix::process::chroot(c".").call(|| "chroot(\".\")")?;
-    rustix::process::chdir(c"/").call(|| "chdir(\"/\")")?;
+    change_to(room.root()?)?;
     room.entered = true;
     Ok(())
+}
+
+/// Makes the folder `root` the root and the working directory of the calling process.
+///
+/// # Errors
+/// chroot(2) is not permitted.
+pub fn change_to(root: BorrowedFd<'_>) -> Result<()> {
+    mount::enter_dir(root).call(|| "fchdir(rootfs)")?;
+    rustix::process::chroot(c".").call(|| "chroot(\".\")")?;
+    rustix::process::chdir(c"/").call(|| "chdir(\"/\")")
 }
 
 /// Below a root that was only moved, the host's procfs and sysfs stay reachable for the kernel, which then lets a container in a

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 pub use console::{Console, open as open_console};
 pub use draw::draw;
-pub use enter::{mount_below, take_down};
+pub use enter::{change_to, mount_below, take_down};
 pub use room::Room;
 pub use step::{Cover, RootStep};
 

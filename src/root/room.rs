@@ -102,6 +102,17 @@ impl Room {
         self.console.as_ref()
     }
 
+    /// Makes a pty in the devpts of the root that the process is in.
+    ///
+    /// # Errors
+    /// `/dev/pts/ptmx` is something else than the kernel made it, or no pty is left.
+    pub fn make_pty(&mut self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).call(|| "open(\"/\")")?;
+        self.console = Some(super::console::open(root.as_fd())?);
+        Ok(())
+    }
+
     /// Hands over the pty of the container.
     pub fn take_console(&mut self) -> Option<Console> {
         self.console.take()

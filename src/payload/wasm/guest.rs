@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Mount, MountSource};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Mount, MountSource, Process};
 use crate::sys::mount::attr;
 
 /// A module and what it is to see.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
     module: PathBuf,
     args: Vec<String>,
@@ -16,7 +18,7 @@ pub struct Guest {
 }
 
 /// A folder that the guest finds open (a preopen of WASI), by the same path inside and outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Folder {
     path: String,
     readonly: bool,
@@ -31,6 +33,17 @@ impl Guest {
             args: process.map(|p| p.args.clone()).unwrap_or_default(),
             cwd: process.map_or_else(|| "/".into(), |p| p.cwd.clone()),
             mounts: config.mounts.iter().filter_map(Folder::of).collect(),
+        }
+    }
+
+    /// The guest of another module in the same container, run by `process`.
+    #[must_use]
+    pub fn beside(self, process: &Process, module: PathBuf) -> Guest {
+        Guest {
+            module,
+            args: process.args.clone(),
+            cwd: process.cwd.clone(),
+            ..self
         }
     }
 

@@ -117,7 +117,7 @@ fn store(folder: &Path, name: &str, program: &Program) -> std::io::Result<()> {
     written
 }
 
-fn encode(program: &Program) -> Vec<u8> {
+pub(super) fn encode(program: &Program) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD + program.instructions.len() * size_of::<Instruction>() + HASH);
     out.extend_from_slice(FORMAT);
     out.extend_from_slice(&program.flags.to_ne_bytes());
@@ -131,7 +131,7 @@ fn encode(program: &Program) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<Program> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Program> {
     let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH)?)?;
     if blake3::hash(content).as_bytes() != hash {
         return None;

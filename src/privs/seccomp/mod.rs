@@ -29,4 +29,14 @@ impl Program {
     pub fn notifies(&self) -> bool {
         self.flags & FLAG_NEW_LISTENER != 0
     }
+
+    /// The program as it is kept on disk.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cache::encode(self)
+    }
+
+    /// A program that was kept on disk; `None` if it is not what was written.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Program> {
+        cache::decode(bytes)
+    }
 }

@@ -1,0 +1,168 @@
+//! One more process for a running container: a clone, the steps of `exec`, the payload.
+//!
+//! The process is a child of the runtime, whoever reaps the runtime's orphans reaps it. It says `Created` when nothing but
+//! execve is left that could fail; the end of the channel after that means that the payload runs.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::channel::{self, Channel, ToInit, ToParent};
+use super::identity::Identity;
+use super::init::{self, Room};
+use super::parent::{self, Agent, Guard, Launched};
+use super::stage;
+use crate::config::NamespaceKind;
+use crate::error::{Error, Result, Wrap};
+use crate::payload::{Payload, Seal};
+use crate::plan::{ExecPlan, InitPlan, Step};
+use crate::sys::process::{self, Child};
+use crate::sys::{namespace, signal};
+use crate::trace;
+
+/// Carries out `plan`; `identity` is the container's. Returns when the payload runs.
+///
+/// # Errors
+/// Whatever failed in the runtime or in the new process, which is dead and reaped then.
+pub fn exec<P: Payload>(plan: ExecPlan, payload: P, identity: &Identity) -> Result<Launched> {
+    // From its birth on the process can be seen from inside the container (CVE-2016-9962); it inherits this.
+    process::forbid_tracing()?;
+    let (theirs, channel) = channel::pair::<ToParent, ToInit>()?;
+    let agent = Agent {
+        listener: plan.seccomp_listener.clone(),
+        identity,
+        status: "running",
+        init: Some(plan.init),
+    };
+    let newcomer = Newcomer {
+        entry: plan.entry,
+        plan: plan.process,
+        payload,
+        channel: theirs,
+        identity: identity.clone(),
+        proc: plan.proc,
+    };
+    let door = plan.cgroup.door(plan.init, plan.exact_cgroup)?;
+    let child = {
+        let _span = trace::span("clone");
+        newcomer.clone_from(plan.pid_namespace, door)?
+    };
+    let child = Guard::new(child);
+    match serve(&channel, &child, &agent) {
+        Ok(()) => child.launched(),
+        Err(e) => Err(parent::cause(&channel, e)),
+    }
+}
+
+fn serve(channel: &Channel<ToInit, ToParent>, child: &Guard, agent: &Agent<'_>) -> Result<()> {
+    let mut began = false;
+    loop {
+        match channel.receive()? {
+            Some(ToParent::Created) => began = true,
+            Some(ToParent::Failed(error)) => return Err(error),
+            Some(ToParent::Seccomp(announced)) => agent.hand_over(child, announced)?,
+            Some(other) => return Err(Error::message(format!("the process sent {other:?} out of turn"))),
+            None if began => return Ok(()),
+            None => {
+                let ended = child.reap()?;
+                return Err(Error::message(format!("the process died while it was set up: {ended}")));
+            }
+        }
+    }
+}
+
+/// Everything that the process owns after the clone.
+struct Newcomer<P> {
+    entry: Vec<Step>,
+    plan: InitPlan,
+    payload: P,
+    channel: Channel<ToParent, ToInit>,
+    identity: Identity,
+    proc: Option<OwnedFd>,
+}
+
+impl<P: Payload> Newcomer<P> {
+    /// Clones it into the container's pid namespace and its unified cgroup.
+    ///
+    /// Who has no rights in the own user namespace may enter the container's pid namespace only together with its user
+    /// namespace: then a stage process does both and clones from there.
+    fn clone_from(self, pid_namespace: Option<OwnedFd>, door: Option<OwnedFd>) -> Result<Child> {
+        let entered = match &pid_namespace {
+            Some(init) => namespace::enter(init.as_fd(), NamespaceKind::Pid.clone_flag()),
+            None => Ok(()),
+        };
+        let cgroup = door.as_ref().map(AsFd::as_fd);
+        match entered {
+            Ok(()) => process::clone(0, cgroup, || {
+                let (mut room, stay) = self.settle();
+                let outcome = init::carry_out(&stay.entry, &mut room);
+                stay.run(room, outcome)
+            }),
+            Err(e) if e.errno() == Some(Errno::PERM.raw_os_error()) => stage::by_stage(
+                cgroup,
+                0,
+                self.settle(),
+                |(room, stay)| init::carry_out(&stay.entry, room),
+                |(room, stay)| stay.run(room, Ok(())),
+            ),
+            Err(e) => Err(e.wrap("join the container's pid namespace")),
+        }
+    }
+
+    fn settle(mut self) -> (Room, Stay<P>) {
+        let mut room = Room::new(self.channel, self.identity, &mut self.plan);
+        room.privs.proc = self.proc;
+        let stay = Stay {
+            entry: self.entry,
+            plan: self.plan,
+            payload: self.payload,
+        };
+        (room, stay)
+    }
+}
+
+/// What is left of it once its room is set up.
+struct Stay<P> {
+    entry: Vec<Step>,
+    plan: InitPlan,
+    payload: P,
+}
+
+impl<P: Payload> Stay<P> {
+    /// Runs in the process itself and never returns; `entered` is how its entry went.
+    fn run(mut self, mut room: Room, entered: Result<()>) -> Infallible {
+        trace::enter(trace::Role::Init);
+        let outcome = entered
+            .and_then(|()| signal::reset_all())
+            .and_then(|()| init::prepare_payload(&self.plan, &mut self.payload, &mut room))
+            .and_then(|()| {
+                let env = std::mem::take(&mut room.privs.env);
+                let (plan, payload) = (&self.plan, self.payload);
+                payload.run(env, || hand_over::<P>(plan, &mut room))
+            });
+        match outcome {
+            Ok(never) => match never {},
+            Err(error) => room.report(error),
+        }
+        process::exit_now(1)
+    }
+}
+
+/// The last things before the payload.
+fn hand_over<P: Payload>(plan: &InitPlan, room: &mut Room) -> Result<()> {
+    if let Some(channel) = &room.channel {
+        channel.send(&ToParent::Created)?;
+        room.privs.keep.push(channel.as_fd().as_raw_fd());
+    }
+    trace::instant("payload begins");
+    trace::stop();
+    plan.last
+        .iter()
+        .try_for_each(|step| step.apply(&mut room.privs).wrap(|| step.name()))?;
+    if P::SEAL == Seal::Now {
+        // Nothing will be executed that would close it.
+        room.channel = None;
+    }
+    Ok(())
+}
