@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
-use super::{complete, create, delete, exec, features, kill, list, man, run, spec, start, state};
+use super::{complete, create, delete, exec, features, kill, list, man, pause, ps, run, spec, start, state, update};
 
 /// One subcommand.
 pub struct Entry {
@@ -56,6 +56,10 @@ const ENTRIES: &[Entry] = &[
     },
     entry::<state::State>("state", "Print the state of a container as JSON"),
     entry::<list::List>("list", "List containers"),
+    entry::<ps::Ps>("ps", "List the processes of a container"),
+    entry::<update::Update>("update", "Change the limits of a container"),
+    entry::<pause::Pause>("pause", "Stop all processes of a container until resume"),
+    entry::<pause::Resume>("resume", "Let the processes of a paused container run again"),
     entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),
     entry::<delete::Delete>("delete", "Delete a container that has stopped"),
     entry::<spec::Spec>("spec", "Write a config.json to start from"),

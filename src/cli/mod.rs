@@ -13,11 +13,14 @@ mod global;
 mod kill;
 mod list;
 mod man;
+mod pause;
 mod pick;
+mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 mod words;
 

@@ -23,16 +23,16 @@ impl Signal {
 impl FromStr for Signal {
     type Err = Error;
 
-    /// Takes a number, or a name of signal(7) with or without `SIG`, in any case: `9`, `KILL`, `sigkill`, `RTMIN+3`.
+    /// Takes a number (0 asks whether the process is there, kill(2)), or a name of signal(7) with or without `SIG`, in any case: `9`, `KILL`, `sigkill`, `RTMIN+3`.
     fn from_str(text: &str) -> Result<Self> {
         let number = match text.parse::<i32>() {
             Ok(number) => Some(number),
             Err(_) => by_name(&text.to_ascii_uppercase()),
         };
         match number {
-            Some(number) if (1..=libc::SIGRTMAX()).contains(&number) => Ok(Signal(number)),
+            Some(number) if (0..=libc::SIGRTMAX()).contains(&number) => Ok(Signal(number)),
             _ => Err(Error::new(Kind::Usage(format!(
-                "unknown signal {text:?}: give a number from 1 to {}, or a name such as TERM",
+                "unknown signal {text:?}: give a number from 0 to {}, or a name such as TERM",
                 libc::SIGRTMAX()
             )))),
         }
@@ -94,14 +94,13 @@ mod tests {
         assert_eq!(number("RTMIN"), libc::SIGRTMIN());
         assert_eq!(number("sigrtmin+3"), libc::SIGRTMIN() + 3);
         assert_eq!(number("RTMAX-14"), libc::SIGRTMAX() - 14);
-        assert_eq!(number("64"), 64);
+        assert_eq!((number("64"), number("0")), (64, 0));
     }
 
     #[test]
     fn nonsense_is_refused() {
         for bad in [
             "",
-            "0",
             "65",
             "-9",
             "FOO",

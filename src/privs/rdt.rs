@@ -100,6 +100,15 @@ impl Resctrl {
         joined.map(|()| group)
     }
 
+    /// Changes what the tasks of a container's group may use.
+    ///
+    /// # Errors
+    /// A resource that this machine does not control; what the kernel has to say about a schema.
+    pub fn set(&self, group: &Group, schemata: &[String]) -> Result<()> {
+        self.check_resources(schemata)?;
+        self.write(&group.folder.join("schemata"), &lines(schemata))
+    }
+
     fn enter(&self, rdt: &IntelRdt, id: &str, pid: i32, group: &mut Group) -> Result<()> {
         let there = group.folder.is_dir();
         match (&rdt.clos_id, there) {
