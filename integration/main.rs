@@ -43,4 +43,6 @@ mod sysctl;
 mod terminal;
 mod trace;
 mod update;
+mod wasm_limits;
+mod wasm_traps;
 mod wasm_view;

@@ -95,6 +95,13 @@ pub fn guest(name: &str) -> Bundle {
     bundle.args(&[&file])
 }
 
+/// A bundle with nothing but the module that `text` describes (the text format of WebAssembly), as `/module.wasm`.
+pub fn wat(text: &str) -> Bundle {
+    let bundle = Bundle::scratch().folder("/proc").folder("/dev").folder("/sys");
+    fs::write(bundle.in_rootfs("/module.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    bundle.args(&["/module.wasm"])
+}
+
 /// The module of `integration/programs/NAME.c`, made once; where there is no compiler, as in a virtual machine, the one that an
 /// earlier run of the suite has left beside the test program.
 fn module(name: &str) -> PathBuf {

@@ -3,6 +3,8 @@
 pub mod bpf;
 pub mod cred;
 pub mod exe;
+#[cfg(feature = "wasm")]
+pub mod fault;
 pub mod fd;
 pub mod mount;
 pub mod namespace;

@@ -108,6 +108,14 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { nix::libc::_exit(status) }
 }
 
+/// The bytes that malloc(3) has from the kernel (mallinfo2(3)).
+#[cfg(feature = "wasm")]
+pub fn heap() -> u64 {
+    // SAFETY: mallinfo2 has no preconditions.
+    let info = unsafe { nix::libc::mallinfo2() };
+    (info.arena + info.hblkhd) as u64
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

@@ -33,7 +33,6 @@ impl fmt::Display for Refusal {
 /// The engine with its settings.
 #[derive(Debug)]
 pub struct Engine {
-    settings: *mut ffi::WasmEdge_ConfigureContext,
     executor: *mut ffi::WasmEdge_ExecutorContext,
     store: *mut ffi::WasmEdge_StoreContext,
     wasi: *mut ffi::WasmEdge_ModuleInstanceContext,
@@ -68,23 +67,70 @@ const PROPOSALS: [ffi::WasmEdge_Proposal; 8] = [
     ffi::WasmEdge_Proposal_Threads,
 ];
 
-impl Engine {
-    /// An engine whose guests have at most `pages` pages of 64 KiB per memory. With `native` it loads the native code of
-    /// artifacts; without, code is interpreted, whatever a file brings with it.
-    pub fn new(pages: u32, native: bool) -> Engine {
-        // SAFETY: the contexts are made here, used by this type alone and never freed. The executor copies what it needs of
-        // the settings; none of the functions keeps a pointer to its arguments beyond the contexts themselves.
+/// Where a module's code comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// The bytes of a module, which is interpreted, whatever native code it brings with it.
+    Module(&'a [u8]),
+    /// The path of an artifact, a shared object that the compiler has made of a module.
+    Artifact(&'a CStr),
+}
+
+impl Module {
+    /// Reads and validates a module.
+    pub fn read(source: Source) -> Result<Module, Refusal> {
+        let mut module = std::ptr::null_mut();
+        // SAFETY: bytes and path outlive the calls, which copy what the module needs of them. The contexts are made and freed
+        // here, in the order that the engine asks for, and nobody else has them.
         unsafe {
-            ffi::WasmEdge_LogOff();
-            let settings = ffi::WasmEdge_ConfigureCreate();
-            for proposal in PROPOSALS {
-                ffi::WasmEdge_ConfigureAddProposal(settings, proposal);
-            }
+            let settings = settings(matches!(source, Source::Artifact(_)));
+            let loader = ffi::WasmEdge_LoaderCreate(settings);
+            let parsed = check(match source {
+                Source::Module(bytes) => {
+                    ffi::WasmEdge_LoaderParseFromBuffer(loader, &raw mut module, bytes.as_ptr(), bytes.len() as u32)
+                }
+                Source::Artifact(path) => ffi::WasmEdge_LoaderParseFromFile(loader, &raw mut module, path.as_ptr()),
+            });
+            ffi::WasmEdge_LoaderDelete(loader);
+            let valid = parsed.and_then(|()| {
+                let validator = ffi::WasmEdge_ValidatorCreate(settings);
+                let valid = check(ffi::WasmEdge_ValidatorValidate(validator, module));
+                ffi::WasmEdge_ValidatorDelete(validator);
+                valid
+            });
+            ffi::WasmEdge_ConfigureDelete(settings);
+            valid?;
+        }
+        Ok(Module(module))
+    }
+}
+
+/// New settings with everything that the engine supports, and native code only if asked for.
+fn settings(native: bool) -> *mut ffi::WasmEdge_ConfigureContext {
+    // SAFETY: the context is made here, and the caller gets it.
+    unsafe {
+        ffi::WasmEdge_LogOff();
+        let settings = ffi::WasmEdge_ConfigureCreate();
+        for proposal in PROPOSALS {
+            ffi::WasmEdge_ConfigureAddProposal(settings, proposal);
+        }
+        ffi::WasmEdge_ConfigureSetForceInterpreter(settings, !native);
+        settings
+    }
+}
+
+impl Engine {
+    /// An engine whose guests have at most `pages` pages of 64 KiB per memory.
+    pub fn new(pages: u32) -> Engine {
+        // SAFETY: the contexts are made here, used by this type alone and never freed but for the settings, of which the
+        // executor keeps a copy.
+        unsafe {
+            let settings = settings(true);
             ffi::WasmEdge_ConfigureSetMaxMemoryPage(settings, pages);
-            ffi::WasmEdge_ConfigureSetForceInterpreter(settings, !native);
+            let executor = ffi::WasmEdge_ExecutorCreate(settings, std::ptr::null_mut());
+            ffi::WasmEdge_ConfigureDelete(settings);
             Engine {
-                settings,
-                executor: ffi::WasmEdge_ExecutorCreate(settings, std::ptr::null_mut()),
+                executor,
                 store: ffi::WasmEdge_StoreCreate(),
                 wasi: ffi::WasmEdge_ModuleInstanceCreateWASI(
                     std::ptr::null(),
@@ -96,46 +142,6 @@ impl Engine {
                 ),
             }
         }
-    }
-
-    /// Reads and validates the module in `bytes`.
-    pub fn read(&self, bytes: &[u8]) -> Result<Module, Refusal> {
-        let length = u32::try_from(bytes.len()).map_err(|_| Refusal {
-            code: 0,
-            text: "larger than 4 GiB".to_owned(),
-        })?;
-        // SAFETY: the bytes outlive the call, and the module keeps copies of what it needs.
-        self.validated(|loader, module| unsafe {
-            ffi::WasmEdge_LoaderParseFromBuffer(loader, module, bytes.as_ptr(), length)
-        })
-    }
-
-    /// Loads the artifact at `path`, a shared object that the compiler has made of a module.
-    pub fn open(&self, path: &CStr) -> Result<Module, Refusal> {
-        // SAFETY: the path outlives the call.
-        self.validated(|loader, module| unsafe { ffi::WasmEdge_LoaderParseFromFile(loader, module, path.as_ptr()) })
-    }
-
-    fn validated(
-        &self,
-        parse: impl FnOnce(
-            *mut ffi::WasmEdge_LoaderContext,
-            *mut *mut ffi::WasmEdge_ASTModuleContext,
-        ) -> ffi::WasmEdge_Result,
-    ) -> Result<Module, Refusal> {
-        let mut module = std::ptr::null_mut();
-        // SAFETY: the settings live as long as the process; loader and validator are freed here and nobody else has them.
-        unsafe {
-            let loader = ffi::WasmEdge_LoaderCreate(self.settings);
-            let parsed = check(parse(loader, &raw mut module));
-            ffi::WasmEdge_LoaderDelete(loader);
-            parsed?;
-            let validator = ffi::WasmEdge_ValidatorCreate(self.settings);
-            let valid = check(ffi::WasmEdge_ValidatorValidate(validator, module));
-            ffi::WasmEdge_ValidatorDelete(validator);
-            valid?;
-        }
-        Ok(Module(module))
     }
 
     /// Whether WASI has a function of that name.
@@ -222,17 +228,19 @@ impl Module {
         }
     }
 
-    /// Whether the module exports a function of that name.
-    pub fn exports_function(&self, name: &str) -> bool {
-        // SAFETY: as in `imports`.
+    /// How many parameters and results the exported function `name` has; `None` if there is no such function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        // SAFETY: as in `imports`; the type of a function's export is one of a function.
         unsafe {
             let count = ffi::WasmEdge_ASTModuleListExportsLength(self.0);
             let mut list = vec![std::ptr::null(); count as usize];
             ffi::WasmEdge_ASTModuleListExports(self.0, list.as_mut_ptr(), count);
-            list.into_iter().any(|export| {
-                ffi::WasmEdge_ExportTypeGetExternalType(export) == ffi::WasmEdge_ExternalType_Function
-                    && bytes(&ffi::WasmEdge_ExportTypeGetExternalName(export)) == name.as_bytes()
-            })
+            let export = list.into_iter().find(|export| {
+                ffi::WasmEdge_ExportTypeGetExternalType(*export) == ffi::WasmEdge_ExternalType_Function
+                    && bytes(&ffi::WasmEdge_ExportTypeGetExternalName(*export)) == name.as_bytes()
+            })?;
+            let kind = ffi::WasmEdge_ExportTypeGetFunctionType(self.0, export);
+            Some(ffi::WasmEdge_FunctionTypeGetParametersLength(kind) + ffi::WasmEdge_FunctionTypeGetReturnsLength(kind))
         }
     }
 }

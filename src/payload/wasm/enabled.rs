@@ -7,12 +7,12 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use super::outline::Outline;
-use super::{Guest, TRAP_CODE};
+use super::{Guest, TRAP_CODE, room};
 use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
 use crate::sys;
-use crate::sys::wasmedge::{self, Engine, Instance, Module, Refusal};
+use crate::sys::wasmedge::{self, Engine, Instance, Module, Refusal, Source};
 
 /// Name and version of the engine that is linked in, if any.
 pub const ENGINE: Option<fn() -> String> = Some(|| format!("wasmedge {}", wasmedge::version()));
@@ -21,8 +21,6 @@ pub const ENGINE: Option<fn() -> String> = Some(|| format!("wasmedge {}", wasmed
 const WASI: &str = "wasi_snapshot_preview1";
 /// What a WASI command exports for being run.
 const ENTRY: &str = "_start";
-/// A memory of 32-bit addresses has at most so many pages.
-const ALL_PAGES: u32 = 65536;
 
 /// A module and what it needs to run.
 #[derive(Debug)]
@@ -50,12 +48,14 @@ impl Wasm {
         let bytes = self.read()?;
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
-        let engine = Engine::new(ALL_PAGES, false);
-        let module = engine
-            .read(&bytes)
+        let module = Module::read(Source::Module(&bytes))
             .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?;
         drop(bytes);
+        let room = room::room(self.guest.memory(), sys::process::heap(), &outline.pages)?;
+        let engine = Engine::new(room.pages);
         check_links(&engine, &module)?;
+        limit_data(room.data)?;
+        sys::fault::end_with(TRAP_CODE);
         let instance = match outline.starts_itself {
             true => None,
             false => Some(
@@ -77,7 +77,10 @@ impl Wasm {
         let mut bytes = Vec::new();
         let mut file = std::fs::File::open(path).call(|| "open")?;
         file.read_to_end(&mut bytes).call(|| "read")?;
-        Ok(bytes)
+        match u32::try_from(bytes.len()) {
+            Ok(_) => Ok(bytes),
+            Err(_) => Err(Error::message("a module has less than 4 GiB")),
+        }
     }
 }
 
@@ -120,6 +123,13 @@ impl Ready {
     }
 }
 
+/// Lowers `RLIMIT_DATA`, for good.
+fn limit_data(bytes: u64) -> Result<()> {
+    const RLIMIT_DATA: u32 = 2;
+    let (soft, hard) = sys::sched::rlimit(0, RLIMIT_DATA)?;
+    sys::sched::set_rlimit(0, RLIMIT_DATA, soft.min(bytes), hard.min(bytes))
+}
+
 /// What the container's exit code is; a trap is told in one line on stderr.
 fn exit_code(result: Result<u32, Refusal>) -> i32 {
     match result {
@@ -152,12 +162,15 @@ fn check_links(engine: &Engine, module: &Module) -> Result<()> {
             import.module, import.name
         )));
     }
-    if !module.exports_function(ENTRY) {
-        return Err(Error::message(format!(
+    match module.function(ENTRY) {
+        Some(0) => Ok(()),
+        Some(_) => Err(Error::message(format!(
+            "the module's {ENTRY} takes arguments or gives results"
+        ))),
+        None => Err(Error::message(format!(
             "the module exports no function {ENTRY}: it is a library, not a WASI command"
-        )));
+        ))),
     }
-    Ok(())
 }
 
 /// The names of the folders, and of links to folders, that lie in the root.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::room::{self, Limit};
 use crate::config::{Config, Mount, MountSource, Process};
 use crate::sys::mount::attr;
 
@@ -15,6 +16,7 @@ pub struct Guest {
     args: Vec<String>,
     cwd: PathBuf,
     mounts: Vec<Folder>,
+    memory: Option<Limit>,
 }
 
 /// A folder that the guest finds open (a preopen of WASI), by the same path inside and outside.
@@ -33,6 +35,7 @@ impl Guest {
             args: process.map(|p| p.args.clone()).unwrap_or_default(),
             cwd: process.map_or_else(|| "/".into(), |p| p.cwd.clone()),
             mounts: config.mounts.iter().filter_map(Folder::of).collect(),
+            memory: room::limit(&config.resources),
         }
     }
 
@@ -50,6 +53,11 @@ impl Guest {
     /// Where the module lies inside the container.
     pub fn module(&self) -> &Path {
         &self.module
+    }
+
+    /// The memory limit of the container.
+    pub fn memory(&self) -> Option<&Limit> {
+        self.memory.as_ref()
     }
 
     /// `process.args`, all of them.

@@ -9,6 +9,11 @@
 mod guest;
 #[cfg(feature = "wasm")]
 mod outline;
+#[cfg_attr(
+    not(feature = "wasm"),
+    allow(dead_code, reason = "without an engine nobody needs room")
+)]
+mod room;
 
 #[cfg(feature = "wasm")]
 mod enabled;

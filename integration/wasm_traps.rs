@@ -1,0 +1,148 @@
+//! Modules that trap, and modules that cannot run: one clear line each.
+
+use std::fs;
+
+use crate::harness::{Bundle, guest, wat};
+
+/// The module runs and traps: 134, and one line that names the trap.
+#[track_caller]
+fn traps(text: &str, name: &str) {
+    let output = wat(text).run_as_is().exits(134);
+    assert_eq!(
+        output.stderr,
+        format!("runw: the WebAssembly module trapped: {name}\n"),
+        "{}",
+        output.story()
+    );
+    assert_eq!(output.stdout, "");
+}
+
+/// The module is refused by `create`, and nothing is left.
+#[track_caller]
+fn refused(c: &Bundle, words: &str) {
+    for verb in ["create", "run"] {
+        c.call(verb).output().fails(words);
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn each_trap_has_its_name() {
+    only!(Runw; "modules are run by our own engine");
+    let body = |code: &str| format!(r#"(module (memory 1) (func (export "_start") {code}))"#);
+    traps(&body("unreachable"), "unreachable");
+    traps(&body("(drop (i32.load (i32.const -8)))"), "out of bounds memory access");
+    traps(
+        &body("(drop (i32.div_s (i32.const 1) (i32.const 0)))"),
+        "integer divide by zero",
+    );
+    traps(
+        &body("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))"),
+        "integer overflow",
+    );
+    traps(
+        &body("(drop (i32.trunc_f32_s (f32.const nan)))"),
+        "invalid conversion to integer",
+    );
+    let table = r#"(module (type $t (func)) (table 1 funcref) (func (export "_start") (call_indirect (type $t) (i32.const 0))))"#;
+    traps(table, "uninitialized element");
+}
+
+#[test]
+fn endless_recursion_is_a_trap() {
+    only!(Runw; "modules are run by our own engine");
+    traps(
+        r#"(module (func $f (export "_start") (call $f) (nop)))"#,
+        "call stack exhausted, or out of memory",
+    );
+}
+
+#[test]
+fn a_start_function_runs_at_start_not_before() {
+    only!(Runw; "modules are run by our own engine");
+    let c = wat(r#"(module (func $s unreachable) (start $s) (func (export "_start")))"#);
+    c.create().ok();
+    c.start().ok();
+    assert_eq!(c.wait(), 134);
+}
+
+#[test]
+fn what_nobody_provides_is_told_at_create() {
+    only!(Runw; "modules are run by our own engine");
+    let start = r#"(func (export "_start"))"#;
+    let import = |what: &str| wat(&format!("(module (import {what} (func)) {start})"));
+    refused(
+        &import(r#""env" "magic""#),
+        "the module imports env.magic, which nobody provides",
+    );
+    refused(
+        &import(r#""wasi_snapshot_preview1" "fd_teleport""#),
+        "wasi_snapshot_preview1.fd_teleport",
+    );
+    refused(
+        &import(r#""wasi_snapshot_preview1" "fd_write""#),
+        "incompatible import type",
+    );
+}
+
+#[test]
+fn a_library_is_no_command() {
+    only!(Runw; "modules are run by our own engine");
+    refused(&wat(r#"(module (func (export "add")))"#), "exports no function _start");
+    refused(
+        &wat(r#"(module (memory (export "_start") 1))"#),
+        "exports no function _start",
+    );
+    refused(
+        &wat(r#"(module (func (export "_start") (param i32)))"#),
+        "_start takes arguments or gives results",
+    );
+}
+
+#[test]
+fn a_broken_module_is_refused() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    let path = c.in_rootfs("/view.wasm");
+    let whole = fs::read(&path).unwrap();
+    for length in [8, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        for verb in ["create", "run"] {
+            let output = c.call(verb).output();
+            assert_ne!(output.code, 0, "{length} bytes: {}", output.story());
+            assert!(output.stderr.contains("view.wasm"), "{}", output.story());
+        }
+        c.assert_no_trace();
+    }
+    fs::write(&path, [b"\0asm\x01\0\0\0", &[0xff; 64][..]].concat()).unwrap();
+    refused(&c, "not a valid WebAssembly module");
+}
+
+#[test]
+fn a_component_is_named_as_such() {
+    only!(Runw; "modules are run by our own engine");
+    let c = wat("(module)");
+    fs::write(c.in_rootfs("/module.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    refused(&c, "components (WASI preview 2) are not supported by WasmEdge 0.14");
+}
+
+/// The engine would load a shared object that its compiler has made, and run what it likes in the runtime's own process.
+#[test]
+fn native_code_as_the_module_is_never_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    let c = wat("(module)").set("annotations", serde_json::json!({"run.oci.handler": "wasm"}));
+    let library = c.scrap("library.so");
+    let source = c.scrap("library.c");
+    fs::write(
+        &source,
+        "#include <unistd.h>\n__attribute__((constructor)) static void on_load(void) { write(1, \"owned\\n\", 6); _exit(0); }\n",
+    )
+    .unwrap();
+    let compiler = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(compiler.unwrap().success());
+    fs::copy(&library, c.in_rootfs("/module.wasm")).unwrap();
+    refused(&c, "is not a WebAssembly module");
+}
