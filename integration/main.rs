@@ -43,6 +43,7 @@ mod sysctl;
 mod terminal;
 mod trace;
 mod update;
+mod wasm_cache;
 mod wasm_limits;
 mod wasm_traps;
 mod wasm_view;

@@ -12,14 +12,15 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | `error`, `clock`, `log`, `trace`, `sys` (the only unsafe code) |
-//! | 1 | `oci`, `config` |
-//! | 2 | `ns`, `root`, `cgroup`, `privs`, `tty`, `hooks` |
+//! | 1 | `oci`, `config`, `settings` |
+//! | 2 | `ns`, `root`, `cgroup`, `privs`, `tty`, `hooks`, `aot` |
 //! | 3 | `plan` |
 //! | 4 | `payload` |
 //! | 5 | `launch` |
 //! | 6 | `container` |
 //! | 7 | `cli` |
 
+pub mod aot;
 pub mod cgroup;
 pub mod cli;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod payload;
 pub mod plan;
 pub mod privs;
 pub mod root;
+pub mod settings;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod trace;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::aot::AotArgs;
 use super::global::Global;
 use super::{Result, Verb, absolute};
 use crate::container::{self, CreateOptions, Id};
@@ -47,6 +48,8 @@ pub struct Common {
     /// Pass this many file descriptors above stderr to the container
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     preserve_fds: u32,
+    #[command(flatten)]
+    aot: AotArgs,
 }
 
 impl Common {
@@ -72,6 +75,7 @@ impl Common {
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds,
+            aot: self.aot.wishes()?,
         })
     }
 }

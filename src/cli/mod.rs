@@ -3,6 +3,7 @@
 //! Each command is one short file: what may be typed (a clap struct), and a [`Verb`] that turns it into options, calls the
 //! library and prints. [`command`] ties them together, [`global`] holds the flags before the subcommand.
 
+mod aot;
 mod command;
 mod complete;
 mod create;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use crate::aot::Ahead;
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, NamespaceKind};
 use crate::error::{Result, Wrap};
@@ -117,8 +118,22 @@ impl Attempt<'_> {
             }
             Choice::Wasm(path) => {
                 let guest = Guest::of(&config, path.clone());
-                self.make_with(config, kept_for_exec, terminal, Wasm::new(guest))
+                let ahead = self.ahead(&config, path)?;
+                let code = ahead.as_ref().and_then(Ahead::code);
+                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest).with_code(code))?;
+                if let Some(ahead) = ahead {
+                    ahead.begin();
+                }
+                Ok(made)
             }
+        }
+    }
+
+    /// What is known of native code for the module; `None` if none is wanted, or the module is not to be seen from here.
+    fn ahead(&self, config: &Config, module: &Path) -> Result<Option<Ahead>> {
+        match (payload::wasm::ENGINE, payload::open(config, module)) {
+            (Some(engine), Some(file)) => Ahead::new(&self.options.aot, &config.annotations, engine(), file, module),
+            _ => Ok(None),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Id;
+use crate::aot;
 use crate::config::ExecOverrides;
 
 /// Which of the two binaries is running.
@@ -65,6 +66,8 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// File descriptors above stderr that the container gets, beside those of LISTEN_FDS.
     pub preserve_fds: u32,
+    /// Whether a WebAssembly module is compiled, and where its native code is kept.
+    pub aot: aot::Wishes,
 }
 
 /// What `run` does after `create`.

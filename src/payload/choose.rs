@@ -1,6 +1,6 @@
 //! Finding a bundle's program from outside, before anything is made, to see what kind it is.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -39,7 +39,7 @@ pub fn choose(config: &Config, called_as_wasm: bool) -> Result<Choice> {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
     let found = candidates(name, &process.cwd, &process.env)
         .into_iter()
-        .find_map(|p| first_bytes(config, &p).map(|b| (p, b)));
+        .find_map(|p| open(config, &p).and_then(|f| first_bytes(&f)).map(|b| (p, b)));
     match (said, found) {
         (_, Some((path, bytes))) => match workload::from_magic(&bytes) {
             Ok(Workload::Wasm) => Ok(Choice::Wasm(path)),
@@ -62,9 +62,10 @@ pub fn choose(config: &Config, called_as_wasm: bool) -> Result<Choice> {
 /// The program is a component, or a module of an unknown version.
 pub fn choose_in(root: BorrowedFd<'_>, process: &Process) -> Result<Choice> {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
-    let found = candidates(name, &process.cwd, &process.env)
-        .into_iter()
-        .find_map(|p| first_bytes_in(root, p.strip_prefix("/").unwrap_or(&p)).map(|b| (p, b)));
+    let found = candidates(name, &process.cwd, &process.env).into_iter().find_map(|p| {
+        let file = open_in(root, p.strip_prefix("/").unwrap_or(&p))?;
+        first_bytes(&file).map(|b| (p, b))
+    });
     let Some((path, bytes)) = found else {
         return Ok(Choice::Linux);
     };
@@ -93,15 +94,23 @@ fn candidates(name: &str, cwd: &Path, env: &[String]) -> Vec<PathBuf> {
     folders.chain([cwd.join(name)]).collect()
 }
 
-/// The first eight bytes of the file that `path` will be inside the container; `None` when there is none.
-fn first_bytes(config: &Config, path: &Path) -> Option<Vec<u8>> {
-    let (root, inside) = place(config, path)?;
-    let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    first_bytes_in(root.as_fd(), &inside)
+/// The first eight bytes of a file.
+fn first_bytes(file: &OwnedFd) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 8];
+    let n = rustix::io::pread(file, &mut bytes[..], 0).ok()?;
+    bytes.truncate(n);
+    Some(bytes)
 }
 
-/// The first eight bytes of the file `inside` the folder `root`, or of `root` itself.
-fn first_bytes_in(root: BorrowedFd<'_>, inside: &Path) -> Option<Vec<u8>> {
+/// Opens the regular file that `path` will be inside the container; `None` when there is none.
+pub fn open(config: &Config, path: &Path) -> Option<OwnedFd> {
+    let (root, inside) = place(config, path)?;
+    let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    open_in(root.as_fd(), &inside)
+}
+
+/// Opens the regular file `inside` the folder `root`, or `root` itself.
+fn open_in(root: BorrowedFd<'_>, inside: &Path) -> Option<OwnedFd> {
     let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = if inside.as_os_str().is_empty() {
         let itself = format!("/proc/self/fd/{}", root.as_raw_fd());
@@ -111,13 +120,7 @@ fn first_bytes_in(root: BorrowedFd<'_>, inside: &Path) -> Option<Vec<u8>> {
         rustix::fs::openat2(root, inside, how, Mode::empty(), resolve).ok()?
     };
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
-    if kind != rustix::fs::FileType::RegularFile {
-        return None;
-    }
-    let mut bytes = vec![0; 8];
-    let n = rustix::io::pread(&file, &mut bytes[..], 0).ok()?;
-    bytes.truncate(n);
-    Some(bytes)
+    (kind == rustix::fs::FileType::RegularFile).then_some(file)
 }
 
 /// The host folder (or file) that will be mounted over the part of `path` nearest to its end, and the rest of the path.

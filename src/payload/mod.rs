@@ -6,7 +6,7 @@ pub mod wasm;
 
 use std::convert::Infallible;
 
-pub use choose::{Choice, choose, choose_in};
+pub use choose::{Choice, choose, choose_in, open};
 pub use native::Native;
 pub use wasm::{Guest, Wasm};
 

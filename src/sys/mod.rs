@@ -1,6 +1,7 @@
 //! The kernel interface: the only unsafe code of the crate. Each file is one intent; each function is one safe, typed verb.
 
 pub mod bpf;
+pub mod cpu;
 pub mod cred;
 pub mod exe;
 #[cfg(feature = "wasm")]
@@ -13,5 +14,6 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
+pub mod spawn;
 #[cfg(feature = "wasm")]
 pub mod wasmedge;

@@ -3,6 +3,8 @@
 //! One process runs one module and ends with it, so the engine's objects are never taken apart: freeing them would only cost
 //! time. The log of the engine is switched off before anything else, because it goes to stdout, which is the container's.
 
+pub mod compiler;
+
 use std::ffi::{CStr, CString};
 use std::fmt;
 

@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::outline::Outline;
 use super::{Guest, TRAP_CODE, room};
+use crate::aot::{Code, Stamp};
 use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
-use crate::sys;
 use crate::sys::wasmedge::{self, Engine, Instance, Module, Refusal, Source};
+use crate::{log, sys};
 
 /// Name and version of the engine that is linked in, if any.
 pub const ENGINE: Option<fn() -> String> = Some(|| format!("wasmedge {}", wasmedge::version()));
@@ -26,6 +27,7 @@ const ENTRY: &str = "_start";
 #[derive(Debug)]
 pub struct Wasm {
     guest: Guest,
+    code: Option<Code>,
     ready: Option<Ready>,
 }
 
@@ -41,15 +43,31 @@ struct Ready {
 impl Wasm {
     /// The module and what it is to see.
     pub fn new(guest: Guest) -> Self {
-        Wasm { guest, ready: None }
+        Wasm {
+            guest,
+            code: None,
+            ready: None,
+        }
     }
 
-    fn load(&self) -> Result<Ready> {
-        let bytes = self.read()?;
+    /// Runs this code of the module instead of interpreting it.
+    pub fn with_code(self, code: Option<Code>) -> Self {
+        Wasm { code, ..self }
+    }
+
+    fn load(&mut self) -> Result<Ready> {
+        let (bytes, stamp) = self.read()?;
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
-        let module = Module::read(Source::Module(&bytes))
-            .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?;
+        let fitting = self.code.take().filter(|code| code.is_of(stamp, &bytes));
+        let module = match fitting.and_then(|code| native(&code)) {
+            Some(loaded) => loaded,
+            None => {
+                log::debug(|| "the module is interpreted");
+                Module::read(Source::Module(&bytes))
+                    .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?
+            }
+        };
         drop(bytes);
         let room = room::room(self.guest.memory(), sys::process::heap(), &outline.pages)?;
         let engine = Engine::new(room.pages);
@@ -72,14 +90,32 @@ impl Wasm {
     }
 
     /// Reads the module once; what was checked is what runs.
-    fn read(&self) -> Result<Vec<u8>> {
+    fn read(&self) -> Result<(Vec<u8>, Stamp)> {
         let path = self.guest.module();
         let mut bytes = Vec::new();
         let mut file = std::fs::File::open(path).call(|| "open")?;
         file.read_to_end(&mut bytes).call(|| "read")?;
         match u32::try_from(bytes.len()) {
-            Ok(_) => Ok(bytes),
+            Ok(_) => Ok((bytes, Stamp::of(&file)?)),
             Err(_) => Err(Error::message("a module has less than 4 GiB")),
+        }
+    }
+}
+
+/// The module as it was compiled; `None` if the engine does not take it, which is no reason not to run.
+fn native(code: &Code) -> Option<Module> {
+    let opened = code.reach(|path| {
+        Module::read(Source::Artifact(path))
+            .map_err(|refusal| Error::message(format!("WasmEdge refuses it: {refusal}")))
+    });
+    match opened {
+        Ok(module) => {
+            log::debug(|| format!("the module runs as {} native code", code.tier.name()));
+            Some(module)
+        }
+        Err(e) => {
+            log::debug(|| format!("the {} code is not used: {e}", code.tier.name()));
+            None
         }
     }
 }

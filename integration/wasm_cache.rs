@@ -1,0 +1,412 @@
+//! Native code of WebAssembly modules: made once, kept, and never believed. Ours alone.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Bundle, case, eventually, guest};
+
+/// A cache of one case, removed at its end. It lies outside of the bundles' folders, because compilers outlive containers.
+struct Cache(PathBuf);
+
+/// How a module ran.
+#[derive(Debug, PartialEq, Eq)]
+enum Ran {
+    Natively,
+    Interpreted,
+}
+
+impl Cache {
+    fn new() -> Cache {
+        Cache::new_for("only")
+    }
+
+    /// A further one for the same case.
+    fn new_for(what: &str) -> Cache {
+        let name = format!("{}-{what}", case().replace("::", "-"));
+        let path = std::env::temp_dir().join(format!("runw-it-cache-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Cache(path)
+    }
+
+    /// Runs the bundle's container, which has to print `hello`, and tells how; with a second value: what the log says.
+    #[track_caller]
+    fn run_logged(&self, c: &Bundle, mode: &str) -> (Ran, String) {
+        let log = c.scrap("log");
+        let _ = fs::remove_file(&log);
+        let call = c.call("run").global("--debug").global("--log").global(&log);
+        let call = call
+            .flag(format!("--wasm-aot={mode}"))
+            .flag("--wasm-cache")
+            .flag(&self.0);
+        call.output().prints("hello\n");
+        let log = fs::read_to_string(log).unwrap();
+        let ran = match (log.contains("native code\""), log.contains("the module is interpreted")) {
+            (true, false) => Ran::Natively,
+            (false, true) => Ran::Interpreted,
+            _ => panic!("it does not say how the module ran:\n{log}"),
+        };
+        (ran, log)
+    }
+
+    #[track_caller]
+    fn run(&self, c: &Bundle, mode: &str) -> Ran {
+        self.run_logged(c, mode).0
+    }
+
+    /// All artifacts.
+    fn artifacts(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        files
+            .map(|file| file.path())
+            .filter(|file| file.extension().is_some_and(|e| e == "so"))
+            .collect()
+    }
+
+    /// The only artifact.
+    #[track_caller]
+    fn artifact(&self) -> PathBuf {
+        let all = self.artifacts();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    }
+
+    /// The processes of compilers for this cache.
+    fn compilers(&self) -> Vec<Pid> {
+        let mark = format!("{}\"", self.0.display());
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let named = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&mark)
+        };
+        pids.filter(named).map(Pid::from_raw).collect()
+    }
+
+    #[track_caller]
+    fn until_compiled(&self) {
+        eventually("native code", || {
+            !self.artifacts().is_empty() && self.compilers().is_empty()
+        });
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        for pid in self.compilers() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn hello() -> Bundle {
+    guest("acts").args(&["/acts.wasm", "print", "hello"])
+}
+
+#[test]
+fn the_first_start_interprets_and_the_second_runs_native_code() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "background"), Ran::Interpreted);
+    cache.until_compiled();
+    assert_eq!(cache.run(&c, "background"), Ran::Natively);
+    let artifact = fs::metadata(cache.artifact()).unwrap();
+    assert_eq!((artifact.uid(), artifact.mode() & 0o7777), (0, 0o444));
+    assert_eq!(fs::metadata(&cache.0).unwrap().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn whoever_wants_to_wait_gets_native_code_at_once() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    assert_eq!(cache.run(&c, "off"), Ran::Interpreted);
+}
+
+#[test]
+fn without_compilation_there_is_no_cache() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "off"), Ran::Interpreted);
+    assert!(!cache.0.exists());
+}
+
+#[test]
+fn the_annotation_decides_unless_the_flag_does() {
+    only!(Runw; "modules are run by our own engine");
+    let cache = Cache::new();
+    let c = hello().set("annotations", serde_json::json!({"run.oci.runw.wasm-aot": "off"}));
+    c.call("run")
+        .flag("--wasm-cache")
+        .flag(&cache.0)
+        .output()
+        .prints("hello\n");
+    assert!(!cache.0.exists());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    let c = c.set("annotations", serde_json::json!({"run.oci.runw.wasm-aot": "maybe"}));
+    c.call("run")
+        .flag("--wasm-cache")
+        .flag(&cache.0)
+        .output()
+        .fails("annotations[\"run.oci.runw.wasm-aot\"]: \"maybe\" is none of off, background and wait");
+}
+
+/// The container's user need not be able to read the cache, nor its root be the host's.
+#[test]
+fn native_code_runs_as_any_user() {
+    only!(Runw; "modules are run by our own engine");
+    let cache = Cache::new();
+    let c = hello().set("process.user", serde_json::json!({"uid": 1000, "gid": 1000}));
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+}
+
+/// Nothing in the container leads to the artifact then; what an image has as `/proc` is not asked.
+#[test]
+fn without_procfs_a_module_is_interpreted() {
+    only!(Runw; "modules are run by our own engine");
+    let cache = Cache::new();
+    assert_eq!(cache.run(&hello(), "wait"), Ran::Natively);
+    let c = hello()
+        .set("mounts", serde_json::json!([]))
+        .file("/proc/self/fd/9", "no module");
+    assert_eq!(cache.run(&c, "wait"), Ran::Interpreted);
+}
+
+/// Spoils the artifact and expects that it goes without having been loaded, and that another is made.
+#[track_caller]
+fn is_not_loaded(spoil: impl FnOnce(&Path)) {
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    let artifact = cache.artifact();
+    spoil(&artifact);
+    let before = fs::symlink_metadata(&artifact).unwrap();
+    let (ran, log) = cache.run_logged(&c, "wait");
+    assert_eq!(ran, Ran::Natively);
+    assert!(log.contains("is not loaded but removed: "), "{log}");
+    let after = fs::symlink_metadata(&artifact).unwrap();
+    assert_eq!((after.uid(), after.mode() & 0o7777), (0, 0o444));
+    assert_ne!((after.ino(), after.ctime()), (before.ino(), before.ctime()));
+    let (ran, log) = cache.run_logged(&c, "wait");
+    assert_eq!(ran, Ran::Natively);
+    assert!(!log.contains("removed"), "{log}");
+}
+
+#[test]
+fn a_tampered_artifact_is_not_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    is_not_loaded(|artifact| {
+        let mut bytes = fs::read(artifact).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(artifact, bytes).unwrap();
+    });
+}
+
+#[test]
+fn a_truncated_artifact_is_not_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    is_not_loaded(|artifact| {
+        let bytes = fs::read(artifact).unwrap();
+        fs::write(artifact, &bytes[..bytes.len() - 100]).unwrap();
+    });
+}
+
+#[test]
+fn an_artifact_that_others_may_write_to_is_not_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    is_not_loaded(|artifact| fs::set_permissions(artifact, PermissionsExt::from_mode(0o446)).unwrap());
+}
+
+#[test]
+fn an_artifact_of_somebody_else_is_not_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    is_not_loaded(|artifact| chown(artifact, Some(1000), Some(1000)).unwrap());
+}
+
+#[test]
+fn a_link_in_the_place_of_an_artifact_is_not_followed() {
+    only!(Runw; "modules are run by our own engine");
+    is_not_loaded(|artifact| {
+        let elsewhere = artifact.with_file_name("elsewhere");
+        fs::rename(artifact, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, artifact).unwrap();
+    });
+}
+
+/// The other module prints other words, so that running its code would be seen.
+#[test]
+fn an_artifact_of_another_module_is_not_loaded() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, other) = (Cache::new(), Cache::new_for("other"));
+    let c = hello();
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    let call = guest("view").args(&["/view.wasm", "args", "x"]);
+    let call = call
+        .call("run")
+        .flag("--wasm-aot=wait")
+        .flag("--wasm-cache")
+        .flag(&other.0)
+        .output();
+    call.ok();
+    fs::rename(other.artifact(), cache.artifact()).unwrap();
+    let (ran, log) = cache.run_logged(&c, "background");
+    assert_eq!(ran, Ran::Interpreted);
+    assert!(log.contains("it was made for something else"), "{log}");
+}
+
+#[test]
+fn a_cache_of_somebody_else_is_not_used() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    for spoil in [
+        |path: &Path| chown(path, Some(1000), None).unwrap(),
+        |path: &Path| {
+            chown(path, Some(0), None).unwrap();
+            fs::set_permissions(path, PermissionsExt::from_mode(0o770)).unwrap();
+        },
+    ] {
+        spoil(&cache.0);
+        let (ran, log) = cache.run_logged(&c, "background");
+        assert_eq!(ran, Ran::Interpreted);
+        assert!(log.contains("nobody else may write to it"), "{log}");
+    }
+}
+
+#[test]
+fn another_user_cannot_write_to_the_cache() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    let artifact = cache.artifact();
+    let script = format!(
+        "echo >> {0} || echo > {1}/new || rm -f {0} || ls {1}",
+        artifact.display(),
+        cache.0.display()
+    );
+    let user = [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let output = Command::new(user[0]).args(&user[1..]).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(cache.run(&c, "off"), Ran::Interpreted);
+    assert_eq!(cache.run(&c, "background"), Ran::Natively);
+}
+
+#[test]
+fn a_full_disk_does_no_harm() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    fs::create_dir(&cache.0).unwrap();
+    let log = c.scrap("log");
+    for mode in ["wait", "background"] {
+        let call = c
+            .call("run")
+            .global("--log")
+            .global(&log)
+            .flag(format!("--wasm-aot={mode}"));
+        let call = call.flag("--wasm-cache").flag(&cache.0);
+        let disk = format!("mount -t tmpfs -o size=32k,mode=700 tmpfs {}", cache.0.display());
+        call.among_own_mounts(&disk).output().prints("hello\n");
+    }
+    assert!(
+        fs::read_to_string(log)
+            .unwrap()
+            .contains("/acts.wasm is not compiled: ")
+    );
+    eventually("the compilers to end", || cache.compilers().is_empty());
+}
+
+#[test]
+fn twenty_first_starts_compile_once() {
+    only!(Runw; "modules are run by our own engine");
+    let cache = Cache::new();
+    let compiled: usize = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(|| {
+                    cache
+                        .run_logged(&hello(), "wait")
+                        .1
+                        .matches("compile /acts.wasm into")
+                        .count()
+                })
+            })
+            .collect();
+        starts.into_iter().map(|start| start.join().unwrap()).sum()
+    });
+    assert_eq!(compiled, 1);
+    assert_eq!(cache.run(&hello(), "background"), Ran::Natively);
+}
+
+#[test]
+fn a_compiler_that_is_killed_leaves_no_harm() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), hello());
+    assert_eq!(cache.run(&c, "background"), Ran::Interpreted);
+    // One has begun and, on a fast machine, may even be done.
+    let killed = cache.compilers();
+    for pid in &killed {
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    eventually("the compilers to be gone", || cache.compilers().is_empty());
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
+    let folder = cache.artifact().parent().unwrap().to_owned();
+    let mut left: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["lock", "optimised.so"]);
+}
+
+/// It must not take the cores from the containers, nor live in their cgroups and sessions, nor hold what is theirs open.
+#[test]
+fn a_compiler_keeps_to_itself() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), guest("acts").args(&["/acts.wasm", "sleep"]));
+    let call = c.call("run").flag("--detach").flag("--wasm-cache").flag(&cache.0);
+    let seen: Vec<_> = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut seen = Vec::new();
+            eventually("a compiler", || {
+                seen = cache.compilers().iter().filter_map(|pid| look(*pid)).collect();
+                !seen.is_empty()
+            });
+            seen
+        });
+        call.output().ok();
+        watch.join().unwrap()
+    });
+    for (cgroup, fds) in seen {
+        assert!(!cgroup.contains(&c.cgroup_path()), "{cgroup}");
+        for fd in fds {
+            let allowed = ["/dev/null", "/acts.wasm", "pipe:"]
+                .iter()
+                .any(|part| fd.contains(part));
+            assert!(allowed || fd.starts_with(&*cache.0.to_string_lossy()), "{fd}");
+        }
+    }
+    c.delete_force().ok();
+}
+
+/// The cgroups and open files of a process; `None` once it is gone.
+fn look(pid: Pid) -> Option<(String, Vec<String>)> {
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let fds = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+    Some((cgroup, fds.map(|fd| fd.to_string_lossy().into_owned()).collect()))
+}

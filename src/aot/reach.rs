@@ -1,0 +1,39 @@
+//! The way to an artifact from inside a container, for a loader that wants a path.
+//!
+//! No path of the container's own leads to it; the kernel's `/proc/self/fd` does. What `/proc` is there is up to the image, so it is
+//! made sure that the path ends at the very file that the runtime has checked.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::Code;
+use crate::error::{Error, Result, ResultExt};
+
+/// Of `/proc` (statfs(2)).
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+impl Code {
+    /// Calls `load` with a path that leads to the artifact.
+    ///
+    /// # Errors
+    /// The container has no `/proc`, or another one than the kernel's. Or those of `load`.
+    pub fn reach<T>(&self, load: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder =
+            rustix::fs::openat(CWD, c"/proc/self/fd", flags, Mode::empty()).call(|| "open(\"/proc/self/fd\")")?;
+        let kind = rustix::fs::fstatfs(&folder).call(|| "fstatfs(\"/proc/self/fd\")")?;
+        if kind.f_type != PROC_SUPER_MAGIC {
+            return Err(Error::message("/proc is no procfs"));
+        }
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let there = rustix::fs::stat(&path).call(|| format!("stat({path:?})"))?;
+        let ours = rustix::fs::fstat(&self.file).call(|| "fstat(artifact)")?;
+        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino) {
+            return Err(Error::message(format!("{path} is another file")));
+        }
+        let path = CString::new(path).map_err(|e| Error::message(e.to_string()))?;
+        load(&path)
+    }
+}

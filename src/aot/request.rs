@@ -1,0 +1,271 @@
+//! The runtime's side: looking for native code, and starting the compiler.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::{Deserialize, Serialize};
+
+use super::cache::{Lock, Slot};
+use super::order::{Limits, Mode, Tier, Wishes, tiers};
+use super::{Cache, Code, Key, Source};
+use crate::error::{Error, Result, ResultExt};
+use crate::settings::Settings;
+use crate::sys::{exe, spawn};
+use crate::{log, trace};
+
+/// What the compiler is told on its command line; beside it the module, the folder, the lock and a pipe are handed over, see
+/// [`spawn::in_own_session`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The key, in hexadecimal.
+    pub key: String,
+    /// BLAKE3 of the module, in hexadecimal.
+    pub module: String,
+    /// Where the module was found.
+    pub name: String,
+    /// Name and version of the engine.
+    pub engine: String,
+    /// What each tier may cost.
+    pub limits: Limits,
+    /// Nobody waits for it: it comes after everything else that the machine has to do.
+    pub background: bool,
+    /// The cache, and how many bytes it may take.
+    pub cache: PathBuf,
+    /// See `cache`.
+    pub most: u64,
+}
+
+/// The compiler's program, as it lies beside the runtime's own.
+#[derive(Debug)]
+pub struct Compiler {
+    program: PathBuf,
+}
+
+impl Compiler {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn find() -> Result<Compiler> {
+        let program = exe::host_path()?.with_file_name("runw-aot");
+        match program.exists() {
+            true => Ok(Compiler { program }),
+            false => Err(Error::unsupported(format!(
+                "{} is missing: install runw-aot beside runw to have modules compiled",
+                program.display()
+            ))),
+        }
+    }
+
+    /// Starts to compile.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(&self, order: &Order, source: &Source, slot: &Slot, lock: &Lock) -> Result<Awaited> {
+        let (ready, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call(|| "pipe2")?;
+        let order = serde_json::to_string(order).map_err(|e| Error::message(e.to_string()))?;
+        let fds = [source.file(), slot.as_fd(), lock.0.as_fd(), theirs.as_fd()];
+        // Whoever started it reaps it, or leaves it to init.
+        spawn::in_own_session(Command::new(&self.program).arg(order), &fds)?;
+        Ok(Awaited(ready))
+    }
+}
+
+/// A compilation that has begun.
+#[derive(Debug)]
+pub struct Awaited(OwnedFd);
+
+impl Awaited {
+    /// Waits until there is the first native code; `false` when there will be none, or not until then.
+    pub fn wait(&self, until: Instant) -> Result<bool> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let time = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            match rustix::event::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(rustix::io::read(&self.0, &mut [0; 1]).call(|| "read(compiler)")? == 1),
+                Err(rustix::io::Errno::INTR) => (),
+                Err(e) => return Err(Error::sys("poll(compiler)", e)),
+            }
+        }
+    }
+}
+
+/// Native code for one start of one module.
+#[derive(Debug)]
+pub struct Ahead {
+    mode: Mode,
+    cache: PathBuf,
+    most: u64,
+    limits: Limits,
+    engine: String,
+    key: Key,
+    source: Source,
+}
+
+/// How often somebody who waits for another's compilation looks for its result.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Ahead {
+    /// Prepares for the module in `file`, found as `name`; `None` if no native code is wanted.
+    ///
+    /// # Errors
+    /// The settings or the annotation make no sense, or the module cannot be read.
+    pub fn new(
+        wishes: &Wishes,
+        annotations: &std::collections::BTreeMap<String, String>,
+        engine: String,
+        file: OwnedFd,
+        name: &Path,
+    ) -> Result<Option<Ahead>> {
+        let settings = Settings::read()?.wasm;
+        let mode = wishes.mode(annotations, &settings)?;
+        let (Some(cache), true) = (wishes.cache(&settings), mode != Mode::Off) else {
+            return Ok(None);
+        };
+        let source = {
+            let _span = trace::span("hash module");
+            Source::read(file, name)?
+        };
+        Ok(Some(Ahead {
+            mode,
+            cache,
+            most: most(&settings),
+            limits: Limits::new(&settings, host_memory()),
+            key: Key::new(&source.hash, &engine),
+            engine,
+            source,
+        }))
+    }
+
+    /// The best native code there is. With [`Mode::Wait`] it is compiled first if there is none.
+    ///
+    /// Whatever goes wrong, the module can be interpreted: it is a warning.
+    pub fn code(&self) -> Option<Code> {
+        let _span = trace::span("find native code");
+        let found = self.look();
+        if found.is_some() || self.mode != Mode::Wait {
+            return found;
+        }
+        self.compile_and_wait().unwrap_or_else(|e| {
+            log::warn(format!("{} is not compiled: {e}", self.source.name.display()));
+            None
+        })
+    }
+
+    fn look(&self) -> Option<Code> {
+        let cache = Cache::open(&self.cache).unwrap_or_else(|e| {
+            log::warn(e.to_string());
+            None
+        })?;
+        cache.find(&self.key, self.source.stamp, self.source.hash)
+    }
+
+    /// Has better code made for the next start, unless there is the best, or somebody is at it.
+    pub fn begin(&self) {
+        if let Err(e) = self.compile(true) {
+            log::debug(|| format!("{} is not compiled: {e}", self.source.name.display()));
+        }
+    }
+
+    /// Starts the compiler, if there is anything to do and nobody else is at it.
+    ///
+    /// # Errors
+    /// The cache cannot be written to, or the compiler cannot be started.
+    fn compile(&self, background: bool) -> Result<Option<Awaited>> {
+        if let Some(slot) = self.existing()?
+            && self.nothing_to_do(&slot)
+        {
+            return Ok(None);
+        }
+        let compiler = Compiler::find()?;
+        let cache = Cache::make(&self.cache)?;
+        let slot = cache.make_slot(&self.key)?;
+        let Some(lock) = slot.lock()? else {
+            return Ok(None);
+        };
+        // Another may have come to an end between the look and the lock.
+        if self.nothing_to_do(&slot) {
+            return Ok(None);
+        }
+        let order = Order {
+            key: self.key.to_string(),
+            module: self.source.hash.to_hex().to_string(),
+            name: self.source.name.to_string_lossy().into_owned(),
+            engine: self.engine.clone(),
+            limits: self.limits,
+            background,
+            cache: self.cache.clone(),
+            most: self.most,
+        };
+        log::debug(|| format!("compile {} into {}", order.name, order.cache.display()));
+        compiler.start(&order, &self.source, &slot, &lock).map(Some)
+    }
+
+    fn existing(&self) -> Result<Option<Slot>> {
+        Ok(Cache::open(&self.cache)?.and_then(|cache| cache.slot(&self.key)))
+    }
+
+    /// Whether each tier was made or cannot be made.
+    fn nothing_to_do(&self, slot: &Slot) -> bool {
+        let done = |tier: &Tier| slot.has(*tier) || slot.gave_up(*tier, &self.limits);
+        slot.has(Tier::Optimised) || tiers(self.source.size).iter().all(done)
+    }
+
+    /// Compiles, or waits for another who does.
+    ///
+    /// # Errors
+    /// Those of starting the compiler; why there is no code in the end.
+    pub fn compile_and_wait(&self) -> Result<Option<Code>> {
+        let _span = trace::span("compile");
+        // One tier after the other, and some time to wait for a turn.
+        let until = Instant::now() + self.limits.time() * 2 + Duration::from_secs(10);
+        while Instant::now() < until {
+            let begun = self.compile(false)?;
+            if let Some(begun) = &begun {
+                begun.wait(until)?;
+            }
+            if let Some(code) = self.look() {
+                return Ok(Some(code));
+            }
+            if let Some(slot) = self.existing()?
+                && let Some(failed) = self.failure(&slot)
+            {
+                return Err(Error::message(failed));
+            }
+            if begun.is_some() {
+                return Err(Error::message("the compiler has made nothing; the disk may be full"));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(Error::message(format!("it took longer than {} s", self.limits.seconds)))
+    }
+
+    /// Why every tier has failed.
+    fn failure(&self, slot: &Slot) -> Option<String> {
+        let tiers = tiers(self.source.size);
+        if !tiers.iter().all(|tier| slot.gave_up(*tier, &self.limits)) {
+            return None;
+        }
+        tiers.iter().find_map(|tier| Some(slot.read_failure(*tier)?.reason))
+    }
+}
+
+/// How many bytes the cache may take; 4 GiB by default.
+fn most(settings: &crate::settings::WasmSettings) -> u64 {
+    settings
+        .cache_size_mib
+        .map_or(4 << 30, |mib| mib.saturating_mul(1 << 20))
+}
+
+/// Bytes of memory that the machine has.
+fn host_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
