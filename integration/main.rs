@@ -45,5 +45,6 @@ mod trace;
 mod update;
 mod wasm_cache;
 mod wasm_limits;
+mod wasm_native_code;
 mod wasm_traps;
 mod wasm_view;

@@ -155,6 +155,7 @@ impl Slot {
         self.folder.as_fd()
     }
 
+    #[cfg(feature = "wasm")]
     /// The folder as the only place that is known of a cache, as in the compiler.
     pub(super) fn from_fd(folder: OwnedFd) -> Slot {
         Slot {
@@ -205,6 +206,15 @@ impl Slot {
             return None;
         }
         serde_json::from_reader(File::from(file)).ok()
+    }
+
+    /// Removes artifacts and failures, so that all is made anew.
+    pub(super) fn forget(&self) {
+        for tier in Tier::ALL {
+            for name in [object(tier), failure(tier)] {
+                let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+            }
+        }
     }
 
     /// Marks the artifacts as used now.
@@ -367,6 +377,20 @@ impl Cache {
         }
     }
 
+    /// Removes everything that nobody is compiling for.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or something cannot be removed.
+    pub fn clear(&self) -> Result<Vec<Entry>> {
+        let mut removed = Vec::new();
+        for entry in self.entries()? {
+            if self.remove(&entry.key)? {
+                removed.push(entry);
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes what was not used for longest until the rest takes at most `most` bytes.
     ///
     /// # Errors
@@ -386,7 +410,8 @@ impl Cache {
 }
 
 impl Slot {
-    fn entry(&self, key: &str) -> Result<Entry> {
+    /// What there is, for the key of that name.
+    pub(super) fn entry(&self, key: &str) -> Result<Entry> {
         let mut entry = Entry {
             key: key.to_owned(),
             artifacts: Vec::new(),

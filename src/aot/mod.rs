@@ -24,6 +24,7 @@ mod request;
 #[cfg(feature = "wasm")]
 mod serve;
 mod source;
+#[cfg(feature = "wasm")]
 mod strip;
 #[cfg(feature = "wasm")]
 mod worker;
@@ -31,7 +32,7 @@ mod worker;
 pub use cache::{Cache, Code};
 pub use key::Key;
 pub use order::{ANNOTATION, Limits, Mode, Tier, Wishes};
-pub use request::Ahead;
+pub use request::{Ahead, Compiler, most};
 #[cfg(feature = "wasm")]
 pub use serve::main;
 pub use source::{Source, Stamp};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::cache::{Lock, Slot};
+use super::cache::{Entry, Lock, Slot};
 use super::order::{Limits, Mode, Tier, Wishes, tiers};
 use super::{Cache, Code, Key, Source};
 use crate::error::{Error, Result, ResultExt};
@@ -58,6 +58,23 @@ impl Compiler {
                 program.display()
             ))),
         }
+    }
+
+    /// Name and version of the engine that it compiles for.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not say.
+    pub fn engine(&self) -> Result<String> {
+        let output = Command::new(&self.program)
+            .arg("--version")
+            .env_clear()
+            .output()
+            .call(|| format!("exec {:?}", self.program))?;
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .find_map(|line| line.strip_prefix("engine: "))
+            .map(str::to_owned)
+            .ok_or_else(|| Error::message(format!("{} does not name its engine", self.program.display())))
     }
 
     /// Starts to compile.
@@ -247,6 +264,32 @@ impl Ahead {
         Err(Error::message(format!("it took longer than {} s", self.limits.seconds)))
     }
 
+    /// Compiles every tier, or waits for another who does, and answers what there is then. With `force` all is made anew.
+    ///
+    /// # Errors
+    /// The cache cannot be written to, or the compiler cannot be started.
+    pub fn compile_all(&self, force: bool) -> Result<Entry> {
+        let cache = Cache::make(&self.cache)?;
+        let slot = cache.make_slot(&self.key)?;
+        let idle = || -> Result<Lock> {
+            loop {
+                match slot.lock()? {
+                    Some(lock) => return Ok(lock),
+                    None => std::thread::sleep(LOOK),
+                }
+            }
+        };
+        let lock = idle()?;
+        if force {
+            slot.forget();
+        }
+        drop(lock);
+        self.compile(false)?;
+        // The compiler has the lock until its end.
+        drop(idle()?);
+        slot.entry(&self.key.to_string())
+    }
+
     /// Why every tier has failed.
     fn failure(&self, slot: &Slot) -> Option<String> {
         let tiers = tiers(self.source.size);
@@ -258,7 +301,7 @@ impl Ahead {
 }
 
 /// How many bytes the cache may take; 4 GiB by default.
-fn most(settings: &crate::settings::WasmSettings) -> u64 {
+pub fn most(settings: &crate::settings::WasmSettings) -> u64 {
     settings
         .cache_size_mib
         .map_or(4 << 30, |mib| mib.saturating_mul(1 << 20))

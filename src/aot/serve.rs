@@ -16,7 +16,7 @@ use super::strip::{Stripped, strip};
 use super::worker::{self, Outcome};
 use super::{Cache, Key, source};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::sys::spawn;
+use crate::sys::{spawn, wasmedge};
 
 /// The worker's folder.
 const WORK: &str = "work";
@@ -28,7 +28,11 @@ pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.as_slice() {
         [word] if word == "--version" => {
-            let text = format!("runw-aot version {}\n", env!("CARGO_PKG_VERSION"));
+            let text = format!(
+                "runw-aot version {}\nengine: wasmedge {}\n",
+                env!("CARGO_PKG_VERSION"),
+                wasmedge::version()
+            );
             std::io::stdout().write_all(text.as_bytes()).call(|| "write(stdout)")
         }
         [order] if order.starts_with('{') => serve(order),

@@ -11,7 +11,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
-use super::{complete, create, delete, exec, features, kill, list, man, pause, ps, run, spec, start, state, update};
+use super::{
+    complete, create, delete, exec, features, kill, list, man, pause, ps, run, spec, start, state, update, wasm,
+};
 
 /// One subcommand.
 pub struct Entry {
@@ -64,6 +66,7 @@ const ENTRIES: &[Entry] = &[
     entry::<delete::Delete>("delete", "Delete a container that has stopped"),
     entry::<spec::Spec>("spec", "Write a config.json to start from"),
     entry::<features::Features>("features", "Print what this runtime can do as JSON"),
+    entry::<wasm::Wasm>("wasm", "Look after the native code of WebAssembly modules"),
     hidden::<complete::Complete>("completion", "Print completions for a shell"),
     hidden::<man::Man>("man", "Write manual pages into a folder"),
 ];

@@ -25,6 +25,9 @@ impl Verb for Man {
         for verb in all.get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let title = format!("{name}-{}", verb.get_name());
             self.write(&title, verb)?;
+            for part in verb.get_subcommands() {
+                self.write(&format!("{title}-{}", part.get_name()), part)?;
+            }
         }
         Ok(0)
     }

@@ -23,6 +23,7 @@ mod start;
 mod state;
 mod update;
 mod version;
+mod wasm;
 mod words;
 
 use std::ffi::OsString;
