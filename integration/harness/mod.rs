@@ -9,6 +9,7 @@ mod bundle;
 mod call;
 mod cgroups;
 mod edits;
+mod exec;
 mod leftovers;
 mod output;
 mod payload;

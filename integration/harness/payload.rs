@@ -45,6 +45,11 @@ impl Payload {
         }
     }
 
+    /// Puts the module of all acts into the root file system, as `/acts.wasm`.
+    pub fn put_module(bundle: &Bundle) {
+        fs::copy(module("acts"), bundle.in_rootfs(MODULE)).unwrap();
+    }
+
     /// Gives the bundle's container something else to do.
     pub fn then(self, bundle: Bundle, act: &Act) -> Bundle {
         match self {

@@ -1,11 +1,11 @@
 //! `delete`: removes what a container holds. A failed `create` goes the same road.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::record::Init;
 use super::{Id, Locked, Record, Signal, Status, Store, kill, start, status};
 use crate::error::{Error, Kind, Result, ResultExt, Wrap};
 use crate::sys::process;
@@ -13,6 +13,8 @@ use crate::{hooks, log, root};
 
 /// How long a killed init may take to die before `delete` gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked at while it does not die.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// Deletes a container; with `force` also one that runs, and one that is not there.
 ///
@@ -70,10 +72,13 @@ pub(super) fn end(record: &Record) -> Result<()> {
     if record.cgroup.exists() && record.cgroup.is_frozen()? {
         record.cgroup.thaw()?;
     }
-    await_death(record.init)
+    await_death(record)
 }
 
-fn await_death(init: Init) -> Result<()> {
+/// Waits until init is gone, or is nothing but a shell of a process: init of a pid namespace cannot end before all others in it
+/// have, and one that `exec` put there is a zombie until whoever started it has looked.
+fn await_death(record: &Record) -> Result<()> {
+    let init = record.init;
     let Some(pid) = Pid::from_raw(init.pid) else {
         return Ok(());
     };
@@ -83,18 +88,25 @@ fn await_death(init: Init) -> Result<()> {
     if !status::is_alive(init) {
         return Ok(());
     }
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let timeout = Timespec {
-        tv_sec: PATIENCE.as_secs() as i64,
-        tv_nsec: 0,
+    let end = Instant::now() + PATIENCE;
+    let slice = Timespec {
+        tv_sec: 0,
+        tv_nsec: SLICE.as_nanos() as i64,
     };
-    match poll(&mut fds, Some(&timeout)).call(|| "poll(pidfd)")? {
-        0 => Err(Error::message(format!(
-            "container init {} still lives {PATIENCE:?} after SIGKILL",
-            init.pid
-        ))),
-        _ => Ok(()),
+    while Instant::now() < end {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, Some(&slice)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            other => return other.call(|| "poll(pidfd)").map(drop),
+        }
+        if status::is_hollow(init) && record.cgroup.pids()?.is_empty() {
+            return Ok(());
+        }
     }
+    Err(Error::message(format!(
+        "container init {} still lives {PATIENCE:?} after SIGKILL",
+        init.pid
+    )))
 }
 
 /// Removes cgroup and state folder, then runs the poststop hooks: all of them, a failure is only a warning (lifecycle step 13).

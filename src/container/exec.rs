@@ -81,9 +81,12 @@ fn join(options: &ExecOptions) -> Result<u8> {
     check(status, options.ignore_paused)?;
     let init = pin(record.init)?;
     let Kept { config, guest } = Kept::load(&folder)?;
-    let process = process_of(config.clone(), &options.process)?;
+    let mut process = process_of(config.clone(), &options.process)?;
     preserved(options.preserve_fds)?;
     let terminal = Terminal::decide(process.terminal, options.console_socket.as_deref(), options.detach)?;
+    if matches!(terminal, Terminal::Kept) {
+        process.console_size = process.console_size.or_else(tty::own_size);
+    }
     let attempt = Attempt {
         options,
         folder: &folder,

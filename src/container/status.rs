@@ -75,6 +75,13 @@ pub fn is_alive(init: Init) -> bool {
     start_time == init.start_time && !matches!(state, ProcState::Zombie | ProcState::Dead)
 }
 
+/// Whether the process that was `init` has let go of everything, namespaces last of all, and only its entry in the process table
+/// is left. `false` if that cannot be seen.
+pub fn is_hollow(init: Init) -> bool {
+    let namespace = rustix::fs::readlink(format!("/proc/{}/ns/mnt", init.pid), Vec::new());
+    namespace == Err(rustix::io::Errno::NOENT) && start_time(init.pid).is_none_or(|now| now == init.start_time)
+}
+
 /// The start time of a process in clock ticks since boot; `None` if there is no such process.
 pub fn start_time(pid: i32) -> Option<u64> {
     look(pid).map(|(start_time, _)| start_time)

@@ -7,12 +7,14 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::channel::{self, Channel, ToInit, ToParent};
 use super::identity::Identity;
 use super::init::{self, Room};
 use super::parent::{self, Agent, Guard, Launched};
 use super::stage;
+use crate::cgroup::Cgroup;
 use crate::config::NamespaceKind;
 use crate::error::{Error, Result, Wrap};
 use crate::payload::{Payload, Seal};
@@ -43,13 +45,25 @@ pub fn exec<P: Payload>(plan: ExecPlan, payload: P, identity: &Identity) -> Resu
         identity: identity.clone(),
         proc: plan.proc,
     };
-    let door = plan.cgroup.door(plan.init, plan.exact_cgroup)?;
-    let child = {
+    let place = Place {
+        pid_namespace: plan.pid_namespace,
+        cgroup: plan.cgroup,
+        exact: plan.exact_cgroup,
+        init: plan.init,
+    };
+    let (child, is_inside) = {
         let _span = trace::span("clone");
-        newcomer.clone_from(plan.pid_namespace, door)?
+        place.settle(newcomer)?
     };
     let child = Guard::new(child);
-    match serve(&channel, &child, &agent) {
+    let joined = match is_inside {
+        true => Ok(()),
+        false => place
+            .cgroup
+            .join(child.pid(), false)
+            .and_then(|()| channel.send(&ToInit::CgroupReady)),
+    };
+    match joined.and_then(|()| serve(&channel, &child, &agent)) {
         Ok(()) => child.launched(),
         Err(e) => Err(parent::cause(&channel, e)),
     }
@@ -83,33 +97,6 @@ struct Newcomer<P> {
 }
 
 impl<P: Payload> Newcomer<P> {
-    /// Clones it into the container's pid namespace and its unified cgroup.
-    ///
-    /// Who has no rights in the own user namespace may enter the container's pid namespace only together with its user
-    /// namespace: then a stage process does both and clones from there.
-    fn clone_from(self, pid_namespace: Option<OwnedFd>, door: Option<OwnedFd>) -> Result<Child> {
-        let entered = match &pid_namespace {
-            Some(init) => namespace::enter(init.as_fd(), NamespaceKind::Pid.clone_flag()),
-            None => Ok(()),
-        };
-        let cgroup = door.as_ref().map(AsFd::as_fd);
-        match entered {
-            Ok(()) => process::clone(0, cgroup, || {
-                let (mut room, stay) = self.settle();
-                let outcome = init::carry_out(&stay.entry, &mut room);
-                stay.run(room, outcome)
-            }),
-            Err(e) if e.errno() == Some(Errno::PERM.raw_os_error()) => stage::by_stage(
-                cgroup,
-                0,
-                self.settle(),
-                |(room, stay)| init::carry_out(&stay.entry, room),
-                |(room, stay)| stay.run(room, Ok(())),
-            ),
-            Err(e) => Err(e.wrap("join the container's pid namespace")),
-        }
-    }
-
     fn settle(mut self) -> (Room, Stay<P>) {
         let mut room = Room::new(self.channel, self.identity, &mut self.plan);
         room.privs.proc = self.proc;
@@ -120,6 +107,83 @@ impl<P: Payload> Newcomer<P> {
         };
         (room, stay)
     }
+}
+
+/// Where a process is to be born.
+struct Place {
+    pid_namespace: Option<OwnedFd>,
+    cgroup: Cgroup,
+    exact: bool,
+    init: Pid,
+}
+
+impl Place {
+    /// Clones the process, best straight into the container's unified cgroup; tells whether it is there. If not, it waits to
+    /// be put there.
+    ///
+    /// A cgroup that has become an inner node takes no processes: then the one that init is in will do, unless another one was
+    /// asked for. Who may not clone into the cgroup may be allowed to have systemd move the process.
+    fn settle<P: Payload>(&self, newcomer: Newcomer<P>) -> Result<(Child, bool)> {
+        let staged = self.needs_stage()?;
+        let mut slot = Some(newcomer);
+        let door = self.cgroup.door(self.init, self.exact)?;
+        let mut cloned = bear(&mut slot, door.as_ref(), staged);
+        if let (Some(Errno::BUSY | Errno::OPNOTSUPP | Errno::NODEV), false) = (failure(&cloned), self.exact) {
+            let door = self.cgroup.door_of(self.init)?;
+            cloned = bear(&mut slot, door.as_ref(), staged);
+        }
+        match (failure(&cloned), &mut slot) {
+            (Some(Errno::ACCESS | Errno::PERM), Some(newcomer)) if door.is_some() => {
+                newcomer.plan.steps.insert(0, Step::AwaitCgroup);
+                Ok((bear(&mut slot, None, staged)?, false))
+            }
+            _ => Ok((cloned?, true)),
+        }
+    }
+
+    /// Enters the container's pid namespace for the child. Who has no rights in the own user namespace may do so only together
+    /// with the container's user namespace: then a stage process does both and clones from there.
+    fn needs_stage(&self) -> Result<bool> {
+        let Some(init) = &self.pid_namespace else {
+            return Ok(false);
+        };
+        match namespace::enter(init.as_fd(), NamespaceKind::Pid.clone_flag()) {
+            Ok(()) => Ok(false),
+            Err(e) if e.errno() == Some(Errno::PERM.raw_os_error()) => Ok(true),
+            Err(e) => Err(e.wrap("join the container's pid namespace")),
+        }
+    }
+}
+
+fn failure<T>(result: &Result<T>) -> Option<Errno> {
+    let errno = result.as_ref().err()?.errno()?;
+    Some(Errno::from_raw_os_error(errno))
+}
+
+/// Clones the process in `slot`, directly or from a stage. It is still in its slot if that fails.
+fn bear<P: Payload>(slot: &mut Option<Newcomer<P>>, door: Option<&OwnedFd>, staged: bool) -> Result<Child> {
+    let cgroup = door.map(AsFd::as_fd);
+    let settle = |slot: &mut Option<Newcomer<P>>| match slot.take() {
+        Some(newcomer) => newcomer.settle(),
+        None => process::exit_now(1),
+    };
+    if !staged {
+        return process::clone(0, cgroup, || {
+            let (mut room, stay) = settle(slot);
+            let entered = init::carry_out(&stay.entry, &mut room);
+            stay.run(room, entered)
+        });
+    }
+    stage::by_stage(
+        cgroup,
+        0,
+        || {
+            let (mut room, stay) = settle(slot);
+            init::carry_out(&stay.entry, &mut room)?;
+            Ok((room, stay))
+        },
+        |(room, stay)| stay.run(room, Ok(())),
+    )
 }
 
 /// What is left of it once its room is set up.

@@ -239,7 +239,8 @@ impl Guard {
         Guard(Some(child))
     }
 
-    fn pid(&self) -> Pid {
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
         // The child is taken only by `launched`, which consumes the guard.
         self.0.as_ref().map_or(Pid::INIT, |c| c.pid)
     }

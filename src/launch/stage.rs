@@ -32,22 +32,21 @@ pub(super) fn clone_init<P: Payload>(
     let Some(joins) = ns.stage else {
         return process::clone(flags, cgroup, || body(init));
     };
-    by_stage(None, flags, init, |_| ns::join_all(&joins), body)
+    by_stage(None, flags, || ns::join_all(&joins), |()| body(init))
 }
 
 /// Clones a process with `flags` from a stage that is born into `cgroup` and has done `enter` before; the process, a child of
-/// the caller, runs `body`. Both get `what`.
+/// the caller, runs `body` with what `enter` has left.
 pub(super) fn by_stage<T>(
     cgroup: Option<BorrowedFd<'_>>,
     flags: u64,
-    mut what: T,
-    enter: impl FnOnce(&mut T) -> Result<()>,
+    enter: impl FnOnce() -> Result<T>,
     body: impl FnOnce(T) -> Infallible,
 ) -> Result<Child> {
     let (stage_end, channel) = channel::pair::<ToParent, ToInit>()?;
     let stage = process::clone(0, cgroup, || {
         trace::enter(trace::Role::Stage);
-        let spawned = enter(&mut what).and_then(|()| process::clone(flags | CLONE_PARENT, None, || body(what)));
+        let spawned = enter().and_then(|left| process::clone(flags | CLONE_PARENT, None, || body(left)));
         let answer = match spawned {
             Ok(child) => ToParent::Spawned(child.pid.as_raw_nonzero().get()),
             Err(e) => ToParent::Failed(e),

@@ -12,6 +12,6 @@ mod socket;
 
 pub use console::{Outlet, take};
 pub use foreground::foreground;
-pub use relay::Relay;
+pub use relay::{Relay, own_size};
 pub use signals::Signals;
 pub use socket::{connect, receive, send, send_fd, socket_pair};

@@ -70,14 +70,8 @@ impl Relay {
 
     /// Hands the size of the caller's terminal on to the container's. Without a terminal (or one that has just gone) nothing happens.
     pub fn resize(&self) {
-        for terminal in [self.input.as_fd(), self.output.as_fd()] {
-            if let Ok(size) = rustix::termios::tcgetwinsize(terminal)
-                && size.ws_row > 0
-                && size.ws_col > 0
-            {
-                let _ = set_size(self.master.as_fd(), size.ws_row, size.ws_col);
-                return;
-            }
+        if let Some((rows, columns)) = size_of([self.input.as_fd(), self.output.as_fd()]) {
+            let _ = set_size(self.master.as_fd(), rows, columns);
         }
     }
 
@@ -217,6 +211,20 @@ impl Relay {
             }
         }
     }
+}
+
+/// Rows and columns of the caller's own terminal, if stdin or stdout is one.
+pub fn own_size() -> Option<(u16, u16)> {
+    size_of([rustix::stdio::stdin(), rustix::stdio::stdout()])
+}
+
+fn size_of(terminals: [BorrowedFd<'_>; 2]) -> Option<(u16, u16)> {
+    let sizes = terminals
+        .into_iter()
+        .filter_map(|fd| rustix::termios::tcgetwinsize(fd).ok());
+    sizes
+        .map(|size| (size.ws_row, size.ws_col))
+        .find(|(rows, columns)| *rows > 0 && *columns > 0)
 }
 
 #[derive(Clone, Copy)]
