@@ -1,16 +1,13 @@
 """One runtime's conversation with the engine: what was asked, what came back, and whether two such are the same."""
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import termios
 import time
 from dataclasses import dataclass
+
+from common.terminal import on_terminal
 
 # The words by which engines tell one failure of a runtime from another; all else in such a message is the runtime's own.
 PHRASES = (
@@ -123,16 +120,8 @@ class Session:
         where a tuple of numbers as the second means a new size of the terminal."""
         words = [str(word) for word in words]
         started = time.monotonic()
-        pid, master = pty.fork()
-        if pid == 0:
-            os.execvpe("docker", ["docker", *words], self.engine.environment())
-        resize(master, size)
-        text, ended = talk(master, list(typed), started + seconds)
-        os.close(master)
-        if not ended:
-            os.kill(pid, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        reply = Reply(self._shown(words), status if ended else "timeout", text, "", time.monotonic() - started)
+        status, text = on_terminal(["docker", *words], self.engine.environment(), typed, size, seconds)
+        reply = Reply(self._shown(words), status, text, "", time.monotonic() - started)
         return self._keep(reply, rc, want, True)
 
     def end(self):
@@ -150,28 +139,3 @@ class Session:
 
     def _shown(self, words):
         return " ".join(words).replace(f"--runtime {self.runtime} ", "")
-
-
-def resize(terminal, size):
-    """Gives a terminal a size in rows and columns; the kernel tells the foreground program."""
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-
-
-def talk(terminal, script, deadline):
-    """Reads a terminal to its end, typing what `script` says. Gives what it said and whether the end came in time."""
-    seen, answered = "", 0
-    while time.monotonic() < deadline:
-        if script and script[0][0] in seen[answered:]:
-            awaited, answer = script.pop(0)
-            answered = seen.index(awaited, answered) + len(awaited)
-            resize(terminal, answer) if isinstance(answer, tuple) else os.write(terminal, answer.encode())
-        if not select.select([terminal], [], [], 0.2)[0]:
-            continue
-        try:
-            block = os.read(terminal, 4096)
-        except OSError:  # EIO: the other side is closed
-            return seen, True
-        if not block:
-            return seen, True
-        seen += block.decode(errors="replace")
-    return seen, False

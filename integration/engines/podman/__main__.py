@@ -16,7 +16,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # a test leaves nothing in the checkout
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.suite import Broken, Suite, commands, holds, until
+from common.suite import Broken, Suite, holds, until
 from engine import Podman
 
 suite = Suite("podman", __doc__)
@@ -224,7 +224,7 @@ def wasm_kube(p):
     kube_play(p, "/service.wasm", "WebAssembly kube")
 
 
-@suite.case("exec", lacks=commands("exec"))
+@suite.case("exec")
 def execute(p):
     p.start("echo ready; exec sleep 1000", "-e", "A=1")
     p.podman("exec", "-e", "B=2", "-w", "/var", "--user", "1000", "one", "sh", "-c", "echo $A $B $(pwd) $(id -u)", want="^1 2 /var 1000$")
@@ -237,7 +237,7 @@ def execute(p):
     until("the detached exec", lambda: p.podman("exec", "one", "test", "-e", "/detached", rc=None).rc == 0)
 
 
-@suite.case("exec into a wasm container", ours=True, lacks=commands("exec"))
+@suite.case("exec into a wasm container", ours=True)
 def wasm_exec(p):
     p.run("-d", "--name", "module", p.image, "/service.wasm", "serve", "80")
     p.said("module", "ready")
@@ -245,7 +245,7 @@ def wasm_exec(p):
     p.podman("exec", "module", "/hello.wasm", "exit", "7", rc=7)
 
 
-@suite.case("health check", lacks=commands("exec"))
+@suite.case("health check")
 def health(p):
     p.start("touch /well; echo ready; exec sleep 1000", "--health-cmd", "test -e /well", "--health-interval", "disable", "--health-retries", "1")
     p.podman("healthcheck", "run", "one")
@@ -262,7 +262,7 @@ def top(p):
     p.podman("stats", "--no-stream", "--format", "{{.PIDs}}", "one", want="^2$")
 
 
-@suite.case("pause and unpause", lacks=commands("pause", "resume"))
+@suite.case("pause and unpause")
 def pause(p):
     p.start("echo ready; while :; do date +%s%N; sleep 0.05; done")
     p.podman("pause", "one")
@@ -274,7 +274,7 @@ def pause(p):
     until("it goes on", lambda: p.podman("logs", "one").out != first)
 
 
-@suite.case("update", lacks=commands("update", "exec"))
+@suite.case("update")
 def update(p):
     p.start("echo ready; exec sleep 1000", "--memory", "64m")
     p.podman("update", "--memory", "32m", "--pids-limit", "20", "one")
