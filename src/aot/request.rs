@@ -50,7 +50,7 @@ impl Compiler {
     /// # Errors
     /// It is not installed.
     pub fn find() -> Result<Compiler> {
-        let program = exe::host_path()?.with_file_name("runw-aot");
+        let program = exe::companion("runw-aot")?;
         match program.exists() {
             true => Ok(Compiler { program }),
             false => Err(Error::unsupported(format!(

@@ -26,13 +26,16 @@ mod version;
 mod wasm;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use crate::container::Program;
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::payload::twin;
+use crate::payload::wasm::ENGINE;
 use crate::sys::exe;
 use crate::{log, trace};
 use command::{Entry, Parsed};
@@ -51,9 +54,11 @@ const EXEC_FAILED: u8 = 255;
 
 /// The entry of both binaries.
 pub fn main(program: Program) -> ExitCode {
+    exe::forget_preload(twin::is_stand_in);
     let words: Vec<OsString> = std::env::args_os().collect();
+    let program = called_as(program, words.first());
     let mut failed = FAILED;
-    let result = match seal(&words).and_then(|()| command::parse(program, words)) {
+    let result = match seal(program, &words).and_then(|()| command::parse(program, words)) {
         Ok(Parsed::Verb { global, entry, matches }) => {
             failed = entry.failed;
             carry_out(&global, entry, &matches)
@@ -73,16 +78,47 @@ pub fn main(program: Program) -> ExitCode {
     }
 }
 
+/// The twin's name is a second name of `runw`: most commands need no engine, so they don't pay for one.
+fn called_as(program: Program, argv0: Option<&OsString>) -> Program {
+    match argv0.map(Path::new).and_then(Path::file_name) {
+        Some(name) if name == twin::NAME => Program::RunwWasm,
+        _ => program,
+    }
+}
+
 /// The commands that make processes inside containers must run from an image that those cannot write to.
 ///
 /// It is done before anything else, so that nothing is done twice: the sealed image starts over. A word that only looks like
-/// a command, such as a container named `run`, costs half a millisecond.
-fn seal(words: &[OsString]) -> Result<()> {
-    if words.iter().any(|w| w == "create" || w == "run" || w == "exec") {
-        exe::seal()
-    } else {
-        Ok(())
+/// a command, such as a container named `run`, costs half a millisecond. Where the twin will be needed anyway, its start
+/// does the sealing, and this one is saved; should it not be needed after all, it is done once that is known.
+fn seal(program: Program, words: &[OsString]) -> Result<()> {
+    let makes = words.iter().any(|w| w == "create" || w == "run");
+    if !makes && !words.iter().any(|w| w == "exec") {
+        return Ok(());
     }
+    if makes && ENGINE.is_none() && (program == Program::RunwWasm || mentions_wasm(words)) {
+        return Ok(());
+    }
+    exe::seal()
+}
+
+/// Whether the bundle's config.json holds the letters `wasm` anywhere: a guess, for speed alone.
+fn mentions_wasm(words: &[OsString]) -> bool {
+    let mut folder = Path::new(".");
+    for (n, word) in words.iter().enumerate() {
+        let word = word.as_bytes();
+        if word == b"-b" || word == b"--bundle" {
+            folder = words.get(n + 1).map_or(folder, Path::new);
+        } else if let Some(value) = word.strip_prefix(b"--bundle=") {
+            folder = Path::new(OsStr::from_bytes(value));
+        }
+    }
+    let config = folder.join("config.json");
+    if !config.is_file() {
+        return false;
+    }
+    let text = std::fs::read(config).unwrap_or_default();
+    text.windows(4).any(|w| w == b"wasm")
 }
 
 fn carry_out(global: &Global, entry: &Entry, matches: &clap::ArgMatches) -> Result<u8> {

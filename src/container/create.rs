@@ -12,13 +12,14 @@ use crate::oci::Bundle;
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
+use crate::sys::exe;
 use crate::tty::{self, Outlet};
 use crate::{log, root, trace};
 
 use super::options::Program;
 use super::record::{Init, PayloadKind};
 use super::terminal::Terminal;
-use super::{CgroupManager, CreateOptions, Locked, Record, Store, exec, notify, start, status, tell, twin};
+use super::{CgroupManager, CreateOptions, Locked, Record, Store, exec, notify, start, status, tell};
 
 /// A container that has just been created, still locked against `start` and `delete` by others.
 #[derive(Debug)]
@@ -86,8 +87,10 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let _span = trace::span("choose payload");
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
     log::debug(|| format!("payload: {choice:?}"));
-    if matches!(choice, Choice::Wasm(_)) {
-        twin::become_twin(options.program)?;
+    match choice {
+        Choice::Wasm(_) if payload::wasm::ENGINE.is_none() => match payload::twin::start()? {},
+        // What looked like a module's bundle from outside is none: nothing was done yet, so the sealed image starts over.
+        _ => exe::seal()?,
     }
     Ok(choice)
 }

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::terminal::Terminal;
-use super::{ExecOptions, Folder, Init, Locked, NewProcess, Record, Status, Store, start, status, tell, twin};
+use super::{ExecOptions, Folder, Init, Locked, NewProcess, Record, Status, Store, start, status, tell};
 use crate::config::{Config, ExecConfig, Process, workload};
 use crate::error::{Error, Kind, Result, ResultExt, Wrap};
 use crate::launch::{self, Launched};
@@ -186,7 +186,9 @@ impl Attempt<'_> {
                 self.make_with(&process, terminal, payload)
             }
             Choice::Wasm(path) => {
-                twin::become_twin(self.options.program)?;
+                if payload::wasm::ENGINE.is_none() {
+                    match payload::twin::start()? {}
+                }
                 let payload = Wasm::new(self.guest.clone().beside(&process, path));
                 self.make_with(&process, terminal, payload)
             }

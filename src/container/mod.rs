@@ -19,7 +19,6 @@ pub mod status;
 pub mod store;
 mod tell;
 mod terminal;
-mod twin;
 mod update;
 
 pub use id::Id;

@@ -2,6 +2,7 @@
 
 mod choose;
 mod native;
+pub mod twin;
 pub mod wasm;
 
 use std::convert::Infallible;
