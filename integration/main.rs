@@ -23,6 +23,7 @@ mod cli;
 mod concurrency;
 mod devices;
 mod docker_config;
+mod events;
 mod exec;
 mod exec_places;
 mod exec_process;

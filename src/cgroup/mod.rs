@@ -19,6 +19,7 @@ mod dir;
 mod exec;
 mod freeze;
 mod layout;
+mod oom;
 mod place;
 mod procs;
 mod remove;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use layout::{Hierarchy, Layout, MOUNTPOINT, Mode, layout};
+pub use oom::OomWatch;
 
 use crate::error::Error;
 

@@ -104,7 +104,8 @@ impl Cgroup {
     }
 }
 
-fn count(text: &str, key: &str) -> Option<u64> {
+/// The number behind `key` in a file such as `memory.events`.
+pub(super) fn count(text: &str, key: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }

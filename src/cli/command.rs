@@ -12,7 +12,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
 use super::{
-    complete, create, delete, exec, features, kill, list, man, pause, ps, run, spec, start, state, update, wasm,
+    complete, create, delete, events, exec, features, kill, list, man, pause, ps, run, spec, start, state, update, wasm,
 };
 
 /// One subcommand.
@@ -59,6 +59,7 @@ const ENTRIES: &[Entry] = &[
     entry::<state::State>("state", "Print the state of a container as JSON"),
     entry::<list::List>("list", "List containers"),
     entry::<ps::Ps>("ps", "List the processes of a container"),
+    entry::<events::Events>("events", "Print what a container uses, and when it runs out of memory"),
     entry::<update::Update>("update", "Change the limits of a container"),
     entry::<pause::Pause>("pause", "Stop all processes of a container until resume"),
     entry::<pause::Resume>("resume", "Let the processes of a paused container run again"),

@@ -8,6 +8,7 @@ mod command;
 mod complete;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod global;

@@ -8,6 +8,7 @@ pub mod devices;
 mod join;
 pub mod maps;
 mod net;
+pub mod traffic;
 
 pub use join::{Join, join_all};
 pub use net::loopback_up;

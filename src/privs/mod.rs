@@ -10,6 +10,7 @@ mod env;
 mod label;
 mod limits;
 pub mod rdt;
+pub mod rdt_stats;
 pub mod seccomp;
 mod step;
 mod user;

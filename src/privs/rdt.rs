@@ -58,6 +58,16 @@ impl Resctrl {
             .ok_or_else(|| Error::config("linux.intelRdt", problem))
     }
 
+    /// The folder it is mounted on.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(root: PathBuf) -> Resctrl {
+        Resctrl { root }
+    }
+
     /// The resources whose allocation this machine controls (`L3`, `MB`, …): folders of `info` with a number of classes.
     pub fn resources(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.join("info")).into_iter().flatten().flatten();

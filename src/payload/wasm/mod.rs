@@ -9,6 +9,7 @@
 mod guest;
 #[cfg(feature = "wasm")]
 mod outline;
+mod pages;
 #[cfg_attr(
     not(feature = "wasm"),
     allow(dead_code, reason = "without an engine nobody needs room")
@@ -27,6 +28,7 @@ use disabled as imp;
 
 pub use guest::Guest;
 pub use imp::{ENGINE, Wasm};
+pub use pages::guest_pages;
 
 /// The exit code of a guest that trapped: that of abort(3) in a shell, never 0 and never 137.
 pub const TRAP_CODE: i32 = 134;
