@@ -49,6 +49,7 @@ mod terminal;
 mod trace;
 mod update;
 mod wasm_cache;
+mod wasm_guests;
 mod wasm_limits;
 mod wasm_native_code;
 mod wasm_traps;

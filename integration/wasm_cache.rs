@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use crate::harness::{Bundle, case, eventually, guest};
 
-/// A cache of one case, removed at its end. It lies outside of the bundles' folders, because compilers outlive containers.
-struct Cache(PathBuf);
+/// A cache of one case, removed at its end, with those who compile for it. It lies outside of the bundles' folders, because compilers outlive containers.
+pub struct Cache(pub PathBuf);
 
 /// How a module ran.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Ran {
 }
 
 impl Cache {
-    fn new() -> Cache {
+    pub fn new() -> Cache {
         Cache::new_for("only")
     }
 
