@@ -50,6 +50,7 @@ mod trace;
 mod update;
 mod wasm_cache;
 mod wasm_guests;
+mod wasm_isolation;
 mod wasm_limits;
 mod wasm_native_code;
 mod wasm_traps;

@@ -50,12 +50,3 @@ fn a_limit_below_the_modules_own_memory_is_told_at_create() {
     );
     c.assert_no_trace();
 }
-
-#[test]
-fn endless_recursion_within_a_memory_limit_is_a_trap() {
-    only!(Runw; "modules are run by our own engine");
-    needs!(Cgroups::host().has("memory"); "a memory controller");
-    let c = limited(wat(r#"(module (func $f (export "_start") (call $f) (nop)))"#), 64);
-    let output = c.run_as_is().exits(134);
-    assert!(output.stderr.contains("call stack exhausted"), "{}", output.story());
-}

@@ -2,19 +2,37 @@
 
 use std::fs;
 
-use crate::harness::{Bundle, guest, wat};
+use crate::harness::{Bundle, Cgroups, Output, guest, wat};
 
-/// The module runs and traps: 134, and one line that names the trap.
+/// In which way the engine runs a module.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Interpreted,
+    Native,
+}
+
+impl How {
+    /// Runs the container in this way.
+    #[track_caller]
+    fn run(self, c: &Bundle) -> Output {
+        let call = c.call("run").flag("--wasm-cache").flag(c.scrap("cache"));
+        match self {
+            How::Interpreted => call.flag("--wasm-aot=off").output(),
+            How::Native => call.flag("--wasm-aot=wait").output(),
+        }
+    }
+}
+
+/// The module runs and traps in either way: 134, and one line that names the trap.
 #[track_caller]
 fn traps(text: &str, name: &str) {
-    let output = wat(text).run_as_is().exits(134);
-    assert_eq!(
-        output.stderr,
-        format!("runw: the WebAssembly module trapped: {name}\n"),
-        "{}",
-        output.story()
-    );
-    assert_eq!(output.stdout, "");
+    let c = wat(text);
+    for how in [How::Interpreted, How::Native] {
+        let output = how.run(&c).exits(134);
+        let line = format!("runw: the WebAssembly module trapped: {name}\n");
+        assert_eq!(output.stderr, line, "{how:?}: {}", output.story());
+        assert_eq!(output.stdout, "");
+    }
 }
 
 /// The module is refused by `create`, and nothing is left.
@@ -48,13 +66,39 @@ fn each_trap_has_its_name() {
     traps(table, "uninitialized element");
 }
 
+/// Each call has something to do after it, which keeps compilers from making a loop of it.
+const ENDLESS: &str = r#"(module (memory 1)
+    (func $f (export "_start")
+        (if (i32.eqz (i32.load (i32.const 0))) (then (call $f)))
+        (i32.store (i32.const 4) (i32.add (i32.load (i32.const 4)) (i32.const 1)))))"#;
+
 #[test]
 fn endless_recursion_is_a_trap() {
     only!(Runw; "modules are run by our own engine");
-    traps(
-        r#"(module (func $f (export "_start") (call $f) (nop)))"#,
-        "call stack exhausted, or out of memory",
-    );
+    for (how, words) in [
+        (How::Interpreted, "call stack exhausted, or out of memory\n"),
+        (How::Native, "call stack exhausted\n"),
+    ] {
+        let output = how.run(&wat(ENDLESS)).exits(134);
+        assert!(output.stderr.ends_with(words), "{how:?}: {}", output.story());
+    }
+}
+
+#[test]
+fn endless_recursion_within_a_memory_limit_is_a_trap() {
+    only!(Runw; "modules are run by our own engine");
+    needs!(Cgroups::host().has("memory"); "a memory controller");
+    let limit = 64 << 20;
+    let c = wat(ENDLESS).set("linux.resources.memory.limit", limit);
+    let c = c.set("linux.resources.memory.swap", limit);
+    for how in [How::Interpreted, How::Native] {
+        let output = how.run(&c).exits(134);
+        assert!(
+            output.stderr.contains("call stack exhausted"),
+            "{how:?}: {}",
+            output.story()
+        );
+    }
 }
 
 #[test]

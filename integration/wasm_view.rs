@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Terminal, eventually, guest};
+use crate::harness::{Bundle, Terminal, eventually, guest};
 
 #[test]
 fn arguments_are_those_of_the_config() {
@@ -135,6 +135,19 @@ fn a_busy_guest_ends_at_once() {
         c.kill(signal).ok();
         assert_eq!(c.wait(), code, "{signal}");
     }
+}
+
+#[test]
+fn the_state_and_the_trace_say_what_runs() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    let trace = c.scrap("trace.json");
+    c.call("create").global("--trace").global(&trace).output().ok();
+    assert_eq!(c.state()["payload"], "wasm");
+    assert!(std::fs::read_to_string(trace).unwrap().contains("payload: wasm"));
+    let native = Bundle::busybox().args(&["true"]);
+    native.create().ok();
+    assert!(native.state().get("payload").is_none(), "runc's document");
 }
 
 #[test]

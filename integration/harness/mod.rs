@@ -24,7 +24,7 @@ pub use broken::assert_refused;
 pub use bundle::Bundle;
 pub use cgroups::{Cgroups, Layout};
 pub use output::Output;
-pub use payload::{Act, Payload, guest, wat};
+pub use payload::{Act, Payload, guest, module, wat};
 pub use runtime::{Kind, case, not_for_this_host, not_for_this_runtime, runtime};
 pub use sources::{show_mount, with_source};
 pub use terminal::{ConsoleSocket, Terminal};

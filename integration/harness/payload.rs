@@ -109,7 +109,7 @@ pub fn wat(text: &str) -> Bundle {
 
 /// The module of `integration/programs/NAME.c`, made once; where there is no compiler, as in a virtual machine, the one that an
 /// earlier run of the suite has left beside the test program.
-fn module(name: &str) -> PathBuf {
+pub fn module(name: &str) -> PathBuf {
     static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     made.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()

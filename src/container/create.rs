@@ -87,6 +87,7 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let _span = trace::span("choose payload");
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
     log::debug(|| format!("payload: {choice:?}"));
+    trace::instant(&format!("payload: {}", choice.workload().name()));
     match choice {
         Choice::Wasm(_) if payload::wasm::ENGINE.is_none() => match payload::twin::start()? {},
         // What looked like a module's bundle from outside is none: nothing was done yet, so the sealed image starts over.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::record::PayloadKind;
 use super::{Id, Record, Status};
 
 /// The state of a container, in runc's order of keys.
@@ -22,6 +23,9 @@ pub struct State<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
     owner: &'a str,
+    /// What runs, if it is no native program: our own addition, absent where runc's document has to be matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<PayloadKind>,
 }
 
 impl<'a> State<'a> {
@@ -40,6 +44,7 @@ impl<'a> State<'a> {
             created: &record.created,
             annotations: &record.annotations,
             owner,
+            payload: (record.payload != PayloadKind::Linux).then_some(record.payload),
         }
     }
 

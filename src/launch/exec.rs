@@ -43,7 +43,6 @@ pub fn exec<P: Payload>(plan: ExecPlan, payload: P, identity: &Identity) -> Resu
         payload,
         channel: theirs,
         identity: identity.clone(),
-        proc: plan.proc,
     };
     let place = Place {
         pid_namespace: plan.pid_namespace,
@@ -93,13 +92,11 @@ struct Newcomer<P> {
     payload: P,
     channel: Channel<ToParent, ToInit>,
     identity: Identity,
-    proc: Option<OwnedFd>,
 }
 
 impl<P: Payload> Newcomer<P> {
     fn settle(mut self) -> (Room, Stay<P>) {
-        let mut room = Room::new(self.channel, self.identity, &mut self.plan);
-        room.privs.proc = self.proc;
+        let room = Room::new(self.channel, self.identity, &mut self.plan);
         let stay = Stay {
             entry: self.entry,
             plan: self.plan,

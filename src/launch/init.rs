@@ -132,6 +132,7 @@ impl Room {
     pub fn new(channel: Channel<ToParent, ToInit>, identity: Identity, plan: &mut InitPlan) -> Room {
         let mut privs = PrivsContext::default();
         privs.env = std::mem::take(&mut plan.env);
+        privs.proc = plan.proc.take();
         Room {
             channel: Some(channel),
             privs,

@@ -1,14 +1,17 @@
 //! From a checked config to a plan.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::{InitPlan, Joining, ParentPlan, Plan, Step, Wishes};
 use crate::cgroup::{Cgroup, Mode};
-use crate::config::{Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process, SeccompListener};
+use crate::config::{
+    Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process, Propagation, PropagationKind, SeccompListener,
+};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::ns::{self, NsPlan};
-use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, seccomp};
+use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, Seal, seccomp};
 use crate::root::{self, CgroupView, Hierarchy, RootOptions, RootPlan, RootStep};
 use crate::tty::Outlet;
 
@@ -26,7 +29,7 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
     let mut privs = privs;
     let beside = std::mem::take(&mut privs.beside);
     let joining = joining(config, &cgroup, &ns, privs.needs_cgroup);
-    let mut init = init_plan(config, process, &mut ns, root, privs, wishes.console);
+    let mut init = init_plan(config, process, &mut ns, root, privs, wishes.console, wishes.seal)?;
     if joining == Joining::Init {
         enter_cgroup(&mut init.steps, &cgroup);
     }
@@ -65,6 +68,7 @@ fn root_options(config: &Config, cgroup: &Cgroup, wishes: &Wishes<'_>) -> RootOp
         },
         in_userns: config.namespaces.is_own(Kind::User),
         mount_label: mount_label(config),
+        readonly_kernel_files: wishes.seal == Seal::Now && config.namespaces.is_new(Kind::Mount),
         console: wishes.console.is_some(),
     }
 }
@@ -99,7 +103,8 @@ fn init_plan(
     root: RootPlan,
     privs: PrivsPlan,
     console: Option<Outlet>,
-) -> InitPlan {
+    seal: Seal,
+) -> Result<InitPlan> {
     let mut steps = vec![Step::Session];
     steps.extend(namespaces(ns));
     steps.extend(privs.early.into_iter().map(Step::Priv));
@@ -124,6 +129,9 @@ fn init_plan(
         });
     }
     steps.extend(root.enter.into_iter().chain(root.seal).map(Step::Root));
+    if seal == Seal::Now && !config.namespaces.is_new(Kind::Mount) {
+        steps.extend(own_view());
+    }
     if console.is_some() {
         let size = process.console_size;
         steps.push(Step::Terminal { size });
@@ -138,14 +146,35 @@ fn init_plan(
         });
     }
     let (notify, last) = split_notify(privs.last);
-    InitPlan {
+    Ok(InitPlan {
         steps,
         notify,
         after_gate,
         last,
         env: process.env.clone(),
         console,
-    }
+        proc: procfs_for(process)?,
+    })
+}
+
+/// The procfs through which labels are written, if there are any.
+pub(super) fn procfs_for(process: &Process) -> Result<Option<OwnedFd>> {
+    let labelled = process.apparmor_profile.is_some() || process.selinux_label.is_some();
+    labelled.then(privs::procfs).transpose()
+}
+
+/// The steps by which a WebAssembly guest sees the kernel's files read-only in a mount namespace that is not its alone: it gets a
+/// copy of the namespace.
+pub(super) fn own_view() -> [Step; 3] {
+    let slave = Propagation {
+        kind: PropagationKind::Slave,
+        recursive: true,
+    };
+    [
+        Step::Unshare(Kind::Mount.clone_flag()),
+        Step::Root(RootStep::Propagation(slave)),
+        Step::Root(RootStep::ReadonlyKernelFiles),
+    ]
 }
 
 /// A filter that notifies an agent needs the parent's help to be loaded, so it cannot wait until `start`.
@@ -170,6 +199,7 @@ fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>
         listen_fds: wishes.listen_fds,
         preserved_fds: wishes.preserve_fds,
         seal: wishes.seal,
+        hooks_follow: !config.hooks.start_container.is_empty(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
 
-use super::draw::split_notify;
+use super::draw::{own_view, procfs_for, split_notify};
 use super::{InitPlan, Step};
 use crate::cgroup::Cgroup;
 use crate::config::{ExecConfig, NamespaceKind as Kind, Process, SeccompListener};
@@ -52,8 +52,6 @@ pub struct ExecPlan {
     pub exact_cgroup: bool,
     /// Who gets the notify descriptor of the seccomp filter.
     pub seccomp_listener: Option<SeccompListener>,
-    /// A procfs of the host, if labels have to be written: the container's could lead elsewhere.
-    pub proc: Option<OwnedFd>,
 }
 
 /// Decides everything about `process`, which is to join the container that `config` was kept of.
@@ -72,6 +70,7 @@ pub fn draw_exec(config: &ExecConfig, process: &Process, wishes: ExecWishes<'_>)
         listen_fds: 0,
         preserved_fds: wishes.preserve_fds,
         seal: wishes.seal,
+        hooks_follow: false,
     })?;
     let own = config
         .namespaces
@@ -96,25 +95,31 @@ pub fn draw_exec(config: &ExecConfig, process: &Process, wishes: ExecWishes<'_>)
     if !config.has_own(Kind::Mount) {
         entry.push(Step::Chroot(wishes.root));
     }
-    let labelled = process.apparmor_profile.is_some() || process.selinux_label.is_some();
+    let own_view = (wishes.seal == Seal::Now).then(own_view).into_iter().flatten();
     Ok(ExecPlan {
         init,
         pid_namespace,
         entry,
-        process: inside(process, privs, in_userns, wishes.console),
+        process: inside(process, privs, in_userns, own_view, wishes.console)?,
         cgroup: wishes.cgroup,
         exact_cgroup: wishes.exact_cgroup,
         seccomp_listener: config.seccomp_listener.clone(),
-        proc: labelled.then(privs::procfs).transpose()?,
     })
 }
 
 /// What the process does inside.
-fn inside(process: &Process, privs: PrivsPlan, in_userns: bool, console: Option<Outlet>) -> InitPlan {
+fn inside(
+    process: &Process,
+    privs: PrivsPlan,
+    in_userns: bool,
+    own_view: impl Iterator<Item = Step>,
+    console: Option<Outlet>,
+) -> Result<InitPlan> {
     let mut steps = vec![Step::Session];
     if in_userns {
         steps.extend([Step::BecomeRoot, Step::ForbidTracing]);
     }
+    steps.extend(own_view);
     steps.extend(privs.early.into_iter().map(Step::Priv));
     if console.is_some() {
         let size = process.console_size;
@@ -122,14 +127,15 @@ fn inside(process: &Process, privs: PrivsPlan, in_userns: bool, console: Option<
     }
     steps.extend(privs.late.into_iter().map(Step::Priv));
     let (notify, last) = split_notify(privs.last);
-    InitPlan {
+    Ok(InitPlan {
         steps,
         notify,
         after_gate: Vec::new(),
         last,
         env: process.env.clone(),
         console,
-    }
+        proc: procfs_for(process)?,
+    })
 }
 
 /// A user namespace that was joined by path may be the runtime's own; the kernel refuses to enter that once more.

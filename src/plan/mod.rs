@@ -112,4 +112,6 @@ pub struct InitPlan {
     pub env: Vec<String>,
     /// Where the terminal's master goes.
     pub console: Option<Outlet>,
+    /// A procfs of the host, if labels have to be written: the container's could lead elsewhere, or be read-only.
+    pub proc: Option<std::os::fd::OwnedFd>,
 }

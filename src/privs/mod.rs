@@ -56,6 +56,8 @@ pub struct PrivsInput<'a> {
     pub preserved_fds: u32,
     /// See [`Seal`].
     pub seal: Seal,
+    /// Hooks run between the late steps and the last, with the privileges of the runtime.
+    pub hooks_follow: bool,
 }
 
 /// Who does what when.
@@ -188,22 +190,25 @@ fn last(input: &PrivsInput) -> Vec<PrivStep> {
     steps
 }
 
-/// What takes the place of execve's new capability sets. Nothing is executed any more, so that no_new_privs changes nothing but
-/// this: seccomp can be loaded without privilege.
+/// What takes the place of execve's new capability sets, and the walls of the engine itself. Nothing is executed any more, so that
+/// no_new_privs changes nothing but this: Landlock and seccomp need no privilege.
 fn seal(input: &PrivsInput) -> Vec<PrivStep> {
     let mut steps = Vec::new();
-    if input.seccomp.is_some() && !input.process.no_new_privileges {
+    if !input.process.no_new_privileges {
         steps.push(PrivStep::NoNewPrivs);
     }
     steps.push(caps::for_good(input.process));
+    steps.push(PrivStep::Landlock);
+    steps.push(PrivStep::Seccomp(seccomp::engine()));
     steps
 }
 
 impl PrivsInput<'_> {
-    /// A filter that notifies an agent may be loaded before the last steps, because someone has to be there to hand its
-    /// descriptor on. The sets have to be final before it.
+    /// A module comes from a stranger, and reading it is the engine's business: the walls are up before it does, unless hooks
+    /// follow. A filter that notifies an agent may be loaded before the last steps, because someone has to be there to hand its
+    /// descriptor on; the sets have to be final before it.
     fn seals_early(&self) -> bool {
-        self.seal == Seal::Now && self.seccomp.as_ref().is_some_and(Program::notifies)
+        self.seal == Seal::Now && (!self.hooks_follow || self.seccomp.as_ref().is_some_and(Program::notifies))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{env, limits, user};
 use crate::config::{IoPriority, MemoryPolicy, Rlimit};
 use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::sys::cred::{self, CapSets};
+use crate::sys::landlock::{self, access};
 use crate::sys::sched::{self, SchedAttr};
 use crate::sys::seccomp as sys_seccomp;
 
@@ -96,7 +97,9 @@ pub enum PrivStep {
         /// The first that the payload does not get.
         first: u32,
     },
-    /// Loads the filter; after this only execve follows.
+    /// Gives up what an engine never needs of files, where the kernel has Landlock.
+    Landlock,
+    /// Loads the filter; after that of the profile only execve follows.
     Seccomp(Program),
 }
 
@@ -150,6 +153,7 @@ impl PrivStep {
             PrivStep::SettleCwd { .. } => "settle cwd",
             PrivStep::Capabilities { .. } => "capabilities",
             PrivStep::CloseFds { .. } => "close descriptors",
+            PrivStep::Landlock => "landlock",
             PrivStep::Seccomp(_) => "seccomp",
         }
     }
@@ -198,6 +202,7 @@ impl PrivStep {
                 .and_then(|()| cred::set_ambient(*ambient))
                 .wrap(|| "set process.capabilities"),
             PrivStep::CloseFds { first } => crate::sys::fd::close_all_but(*first, &ctx.keep),
+            PrivStep::Landlock => give_up_files(),
             PrivStep::Seccomp(program) => load_seccomp(program, ctx).wrap(|| "load linux.seccomp"),
         }
     }
@@ -216,6 +221,25 @@ fn add_home(ctx: &mut PrivsContext, uid: u32) -> Result<()> {
     let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).call(|| "open(/)")?;
     env::ensure_home(&mut ctx.env, || env::home_of(root.as_fd(), uid));
     Ok(())
+}
+
+/// Nobody executes a file, makes a device or controls one. Other rights are those of the mounts and of the file modes.
+fn give_up_files() -> Result<()> {
+    // The first version lets nobody rename from one folder to another.
+    let Some(version @ 2..) = landlock::version() else {
+        return Ok(());
+    };
+    let mut denied = access::EXECUTE | access::MAKE_CHAR | access::MAKE_BLOCK;
+    if version >= 5 {
+        denied |= access::IOCTL_DEV;
+    }
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).call(|| "open(/)")?;
+    match landlock::restrict(version, denied, access::REFER, root.as_fd()) {
+        // Full: the runtime itself runs in many domains. There is the seccomp filter still.
+        Err(e) if e.errno() == Some(nix::libc::E2BIG) => Ok(()),
+        other => other,
+    }
 }
 
 fn load_seccomp(program: &Program, ctx: &mut PrivsContext) -> Result<()> {

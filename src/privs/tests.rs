@@ -59,6 +59,7 @@ fn input(process: &Process) -> PrivsInput<'_> {
         listen_fds: 0,
         preserved_fds: 0,
         seal: Seal::AtExec,
+        hooks_follow: false,
     }
 }
 
@@ -125,17 +126,25 @@ fn a_payload_without_execve_is_sealed_before_seccomp() {
         permitted: 3,
         ambient: 2,
     };
+    let walls = ["no new privileges", "capabilities", "landlock", "seccomp"];
+    let plan = draw(&PrivsInput {
+        seal: Seal::Now,
+        hooks_follow: true,
+        ..input(&p)
+    })
+    .unwrap();
+    assert_eq!(names(&plan.last)[0], "close descriptors");
+    assert_eq!(names(&plan.last)[1..5], walls);
+    assert_eq!(names(&plan.last)[5..], ["seccomp"]);
     let plan = draw(&PrivsInput {
         seal: Seal::Now,
         ..input(&p)
     })
     .unwrap();
+    assert_eq!(names(&plan.late)[plan.late.len() - 4..], walls);
+    assert_eq!(names(&plan.last), ["close descriptors", "seccomp"]);
     assert_eq!(
-        names(&plan.last),
-        ["close descriptors", "no new privileges", "capabilities", "seccomp"]
-    );
-    assert_eq!(
-        sets(&plan.last),
+        sets(&plan.late),
         CapSets {
             effective: 2,
             permitted: 2,
@@ -149,7 +158,7 @@ fn a_payload_without_execve_is_sealed_before_seccomp() {
     })
     .unwrap();
     assert_eq!(
-        sets(&plan.last),
+        sets(&plan.late),
         CapSets {
             effective: 3,
             permitted: 3,
@@ -250,7 +259,7 @@ fn a_payload_without_execve_is_sealed_before_a_filter_that_notifies() {
         ..input(&p)
     })
     .unwrap();
-    assert!(names(&plan.late).ends_with(&["no new privileges", "capabilities"]));
+    assert!(names(&plan.late).ends_with(&["no new privileges", "capabilities", "landlock", "seccomp"]));
     assert_eq!(names(&plan.last), ["close descriptors", "seccomp"]);
     let plan = draw(&PrivsInput {
         seccomp: Some(notifying),

@@ -184,6 +184,9 @@ fn seal(config: &Config, options: &RootOptions, own_mounts: bool) -> Vec<RootSte
     if config.readonly_root {
         steps.push(RootStep::ReadonlyRoot);
     }
+    if options.readonly_kernel_files {
+        steps.push(RootStep::ReadonlyKernelFiles);
+    }
     // Last, because what is unbindable can be neither copied nor covered by copies.
     let of_root = config.rootfs_propagation;
     if own_mounts && matches!(of_root.kind, PropagationKind::Shared | PropagationKind::Unbindable) {

@@ -178,7 +178,7 @@ fn full_proc_and_sysfs(table: &str, rootfs: &Path) -> Vec<CString> {
 }
 
 /// Blanks and the like are written as three octal digits after a backslash.
-fn unescape(field: &str) -> Vec<u8> {
+pub(super) fn unescape(field: &str) -> Vec<u8> {
     let bytes = field.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

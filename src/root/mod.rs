@@ -23,6 +23,7 @@ mod draw;
 mod enter;
 mod filesystem;
 mod idmap;
+mod kernel;
 mod mount;
 pub mod resolve;
 mod room;
@@ -51,6 +52,8 @@ pub struct RootOptions {
     pub in_userns: bool,
     /// `linux.mountLabel`, where the host has SELinux.
     pub mount_label: Option<Arc<str>>,
+    /// procfs and sysfs are read-only, wherever they are.
+    pub readonly_kernel_files: bool,
     /// The container gets a terminal: a pty of its own devpts, bound to `/dev/console`.
     pub console: bool,
 }

@@ -11,7 +11,7 @@ use super::{Room, devices, filesystem};
 use crate::error::{Result, ResultExt, Wrap};
 use crate::sys::mount::{Change, attr};
 
-const READ_ONLY: Alteration = Alteration {
+pub(super) const READ_ONLY: Alteration = Alteration {
     recursive: false,
     change: Change {
         set: attr::RDONLY,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 
 use super::mount::MountStep;
-use super::{Room, console, devices, enter, seal};
+use super::{Room, console, devices, enter, kernel, seal};
 use crate::config::{Device, Propagation};
 use crate::error::Result;
 
@@ -67,6 +67,8 @@ pub enum RootStep {
     },
     /// `root.readonly`.
     ReadonlyRoot,
+    /// Every procfs and sysfs becomes read-only, for a WebAssembly guest.
+    ReadonlyKernelFiles,
 }
 
 /// Whether the root file system is covered by a mount of itself, and where.
@@ -107,6 +109,7 @@ impl RootStep {
             RootStep::ReadonlyPaths(_) => "readonly-paths",
             RootStep::MaskedPaths { .. } => "masked-paths",
             RootStep::ReadonlyRoot => "readonly-root",
+            RootStep::ReadonlyKernelFiles => "readonly-kernel-files",
         }
     }
 
@@ -131,6 +134,7 @@ impl RootStep {
             RootStep::ReadonlyPaths(_) => "make paths read-only (linux.readonlyPaths)".into(),
             RootStep::MaskedPaths { .. } => "mask paths (linux.maskedPaths)".into(),
             RootStep::ReadonlyRoot => "make the root read-only (root.readonly)".into(),
+            RootStep::ReadonlyKernelFiles => "make procfs and sysfs read-only for a WebAssembly guest".into(),
         }
     }
 
@@ -158,6 +162,7 @@ impl RootStep {
             RootStep::ReadonlyPaths(paths) => seal::protect(paths, room),
             RootStep::MaskedPaths { paths, label } => seal::mask(paths, label.as_deref(), room),
             RootStep::ReadonlyRoot => seal::close_root(room),
+            RootStep::ReadonlyKernelFiles => kernel::close_files(room),
         }
     }
 }

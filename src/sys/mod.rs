@@ -7,6 +7,7 @@ pub mod exe;
 #[cfg(feature = "wasm")]
 pub mod fault;
 pub mod fd;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod net;

@@ -5,12 +5,14 @@
 
 mod cache;
 mod compile;
+mod engine;
 mod enosys;
 mod listener;
 mod shrink;
 
 pub use cache::program;
 pub use compile::compile;
+pub use engine::engine;
 pub use listener::{ContainerProcessState, send_listener};
 
 use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
