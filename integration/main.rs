@@ -21,6 +21,7 @@ mod capabilities;
 mod cgroups;
 mod cli;
 mod concurrency;
+mod contract;
 mod devices;
 mod docker_config;
 mod events;
