@@ -123,3 +123,20 @@ fn the_settings_are_read() {
         .output()
         .prints("hello\n");
 }
+
+#[test]
+fn exec_runs_native_code_too() {
+    only!(Runw; "wasm is our own command");
+    let (c, cache) = with_cache();
+    let module = c.in_rootfs("/acts.wasm");
+    wasm(&c, &["compile", module.to_str().unwrap()], &cache).ok();
+    let c = c.args(&["/acts.wasm", "sleep"]);
+    c.launch_ready();
+    let log = c.scrap("log");
+    let call = c.call("exec").global("--debug").global("--log").global(&log);
+    let call = call.flag("--wasm-cache").flag(&cache);
+    call.after(&["/acts.wasm", "print", "hello"]).output().prints("hello\n");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("the module runs as optimised native code"), "{log}");
+    c.delete_force().ok();
+}

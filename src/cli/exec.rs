@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::aot::AotArgs;
 use super::global::Global;
 use super::{Result, Verb, absolute, usage};
 use crate::config::{ExecOverrides, capabilities};
@@ -66,6 +67,8 @@ pub struct Exec {
     /// Start it in a paused container, too; it runs when that is resumed
     #[arg(long)]
     ignore_paused: bool,
+    #[command(flatten)]
+    aot: AotArgs,
 }
 
 /// Numbers only, each of them whole (CVE-2026-30892).
@@ -113,6 +116,7 @@ impl Verb for Exec {
             preserve_fds: self.preserve_fds,
             cgroup: self.cgroup,
             ignore_paused: self.ignore_paused,
+            aot: self.aot.wishes()?,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! It never looks at config.json: `create` keeps what is needed in the state folder, the seccomp filter compiled.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::terminal::Terminal;
 use super::{ExecOptions, Folder, Init, Locked, NewProcess, Record, Status, Store, start, status, tell};
+use crate::aot::Ahead;
 use crate::config::{Config, ExecConfig, Process, workload};
 use crate::error::{Error, Kind, Result, ResultExt, Wrap};
 use crate::launch::{self, Launched};
@@ -183,19 +184,38 @@ impl Attempt<'_> {
         match choice {
             Choice::Linux => {
                 let payload = Native::new(process.args.clone(), &process.env);
-                self.make_with(&process, terminal, payload)
+                self.make_with(&process, terminal, payload, None)
             }
             Choice::Wasm(path) => {
                 if payload::wasm::ENGINE.is_none() {
                     match payload::twin::start()? {}
                 }
-                let payload = Wasm::new(self.guest.clone().beside(&process, path));
-                self.make_with(&process, terminal, payload)
+                let ahead = self.ahead(&path)?;
+                let code = ahead.as_ref().and_then(Ahead::code);
+                let payload = Wasm::new(self.guest.clone().beside(&process, path)).with_code(code);
+                self.make_with(&process, terminal, payload, ahead)
             }
         }
     }
 
-    fn make_with<P: Payload>(self, process: &Process, terminal: Terminal, payload: P) -> Result<u8> {
+    /// What is known of native code for the module.
+    fn ahead(&self, module: &Path) -> Result<Option<Ahead>> {
+        let inside = module.strip_prefix("/").unwrap_or(module);
+        match (payload::wasm::ENGINE, payload::open_in(self.root.as_fd(), inside)) {
+            (Some(engine), Some(file)) => {
+                Ahead::new(&self.options.aot, &self.record.annotations, engine(), file, module)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn make_with<P: Payload>(
+        self,
+        process: &Process,
+        terminal: Terminal,
+        payload: P,
+        ahead: Option<Ahead>,
+    ) -> Result<u8> {
         let (options, record) = (self.options, self.record);
         let (console, kept) = terminal.outlet()?;
         // From here on a signal is for the process.
@@ -210,6 +230,9 @@ impl Attempt<'_> {
             let _ = process::signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
             let _ = process::wait(child.pidfd.as_fd());
         })?;
+        if let Some(ahead) = ahead {
+            ahead.begin();
+        }
         match signals {
             Some(signals) => tty::foreground(&child, &signals, relay).map(process::Ended::code),
             None => Ok(0),

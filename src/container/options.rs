@@ -106,6 +106,8 @@ pub struct ExecOptions {
     pub cgroup: Vec<String>,
     /// Go on although the container is paused: the process then starts when it is resumed.
     pub ignore_paused: bool,
+    /// Whether a WebAssembly module is compiled, and where its native code is kept.
+    pub aot: aot::Wishes,
 }
 
 /// What `exec` runs.

@@ -109,8 +109,8 @@ pub fn open(config: &Config, path: &Path) -> Option<OwnedFd> {
     open_in(root.as_fd(), &inside)
 }
 
-/// Opens the regular file `inside` the folder `root`, or `root` itself.
-fn open_in(root: BorrowedFd<'_>, inside: &Path) -> Option<OwnedFd> {
+/// Opens the regular file `inside` the folder `root`, or `root` itself; links and `..` do not lead out of it.
+pub fn open_in(root: BorrowedFd<'_>, inside: &Path) -> Option<OwnedFd> {
     let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = if inside.as_os_str().is_empty() {
         let itself = format!("/proc/self/fd/{}", root.as_raw_fd());

@@ -7,7 +7,7 @@ pub mod wasm;
 
 use std::convert::Infallible;
 
-pub use choose::{Choice, choose, choose_in, open};
+pub use choose::{Choice, choose, choose_in, open, open_in};
 pub use native::Native;
 pub use wasm::{Guest, Wasm};
 
