@@ -1,6 +1,7 @@
 //! Where a process of `exec` comes in: namespaces, cgroups, paused containers; and what its end leaves.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -217,4 +218,58 @@ fn nothing_of_it_is_left() {
     let ours = |text: &str| text.lines().filter(|l| l.contains(c.id())).count();
     assert_eq!(ours(&fs::read_to_string("/proc/self/mountinfo").unwrap()), ours(&hosts));
     assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn a_user_without_privileges() {
+    only!(Runw; "others need other flags for it");
+    let c = Bundle::busybox();
+    let folder = c.scrap_folder("rootless");
+    let bundle = folder.join("bundle");
+    fs::create_dir(&bundle).unwrap();
+    let shell = |script: &str| {
+        let words = [
+            "--reuid",
+            "1000",
+            "--regid",
+            "1000",
+            "--clear-groups",
+            "sh",
+            "-ec",
+            script,
+            "sh",
+        ];
+        let runtime = folder.join("runw");
+        let call = Command::new("setpriv")
+            .args(words)
+            .arg(runtime)
+            .current_dir(&bundle)
+            .stdin(Stdio::null())
+            .output();
+        let call = call.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (call.status.code(), text(&call.stdout), text(&call.stderr))
+    };
+    fs::copy(&crate::harness::runtime().path, folder.join("runw")).unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(c.rootfs())
+        .arg(bundle.join("rootfs"))
+        .status();
+    assert!(copied.unwrap().success());
+    let given = Command::new("chown").args(["-R", "1000:1000"]).arg(&folder).status();
+    assert!(given.unwrap().success());
+    assert_eq!(shell("\"$1\" spec --rootless").0, Some(0));
+    let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
+    spec["process"]["terminal"] = json!(false);
+    spec["process"]["args"] = json!(["sleep", "1000"]);
+    fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
+    let run = shell("\"$1\" --root ../state run --detach c >run.log 2>&1 || { cat run.log; exit 1; }");
+    assert_eq!(run.0, Some(0), "{run:?}");
+    let exec = shell("\"$1\" --root ../state exec c sh -c 'id -u; [ $$ != 1 ] && kill -0 1 && exit 4'");
+    let missing = shell("\"$1\" --root ../state exec c nope");
+    assert_eq!(shell("\"$1\" --root ../state delete --force c").0, Some(0));
+    assert_eq!((exec.0, exec.1.as_str()), (Some(4), "0\n"), "{exec:?}");
+    assert_eq!(missing.0, Some(255));
+    assert!(missing.2.contains("executable file not found in $PATH"), "{missing:?}");
 }

@@ -34,6 +34,8 @@ impl Cgroup {
                     None if self.is_lenient() => {}
                     None => return Err(e.wrap("join the container's cgroup")),
                 },
+                // A rootless `create` could not make it.
+                Err(e) if self.is_lenient() && is_gone(&e) => {}
                 other => other.wrap(|| "join the container's cgroup")?,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use procfs::process::{ProcState, Process};
+use rustix::fs::{Mode, OFlags};
 
 use super::record::Init;
 
@@ -72,7 +72,7 @@ pub fn is_alive(init: Init) -> bool {
     let Some((start_time, state)) = look(init.pid) else {
         return false;
     };
-    start_time == init.start_time && !matches!(state, ProcState::Zombie | ProcState::Dead)
+    start_time == init.start_time && !matches!(state, b'Z' | b'X' | b'x')
 }
 
 /// Whether the process that was `init` has let go of everything, namespaces last of all, and only its entry in the process table
@@ -87,9 +87,22 @@ pub fn start_time(pid: i32) -> Option<u64> {
     look(pid).map(|(start_time, _)| start_time)
 }
 
-fn look(pid: i32) -> Option<(u64, ProcState)> {
-    let stat = Process::new(pid).and_then(|p| p.stat()).ok()?;
-    Some((stat.starttime, stat.state().ok()?))
+fn look(pid: i32) -> Option<(u64, u8)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), flags, Mode::empty()).ok()?;
+    // 52 fields, the longest of 20 digits.
+    let mut text = [0u8; 2048];
+    let size = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut text[..])).ok()?;
+    parse_stat(text.get(..size)?)
+}
+
+/// Start time and state of a process (proc_pid_stat(5), fields 22 and 3). The name before them may hold anything.
+fn parse_stat(stat: &[u8]) -> Option<(u64, u8)> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
+    let state = *fields.next()?.first()?;
+    let start_time = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
+    Some((start_time, state))
 }
 
 #[cfg(test)]
@@ -129,6 +142,21 @@ mod tests {
             pid: i32::MAX,
             start_time
         }));
+    }
+
+    #[test]
+    fn a_name_cannot_pass_for_a_state() {
+        let stat = |name: &str| format!("7 ({name}) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1\n");
+        for name in [
+            "sh",
+            "a b",
+            ") Z 1 (",
+            "x) Z 1 7 7 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 1 1 1",
+        ] {
+            assert_eq!(parse_stat(stat(name).as_bytes()), Some((4242, b'S')), "{name}");
+        }
+        assert_eq!(parse_stat(b""), None);
+        assert_eq!(parse_stat(b"7 (sh)"), None);
     }
 
     #[test]
