@@ -19,6 +19,8 @@ mod bites;
 mod broken_configs;
 mod capabilities;
 mod cgroups;
+mod checkpoint;
+mod checkpoint_failures;
 mod cli;
 mod concurrency;
 mod contract;

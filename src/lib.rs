@@ -13,7 +13,7 @@
 //! |---|---|
 //! | 0 | `error`, `clock`, `log`, `trace`, `sys` (the only unsafe code) |
 //! | 1 | `oci`, `config`, `settings` |
-//! | 2 | `ns`, `root`, `cgroup`, `privs`, `tty`, `hooks`, `aot` |
+//! | 2 | `ns`, `root`, `cgroup`, `privs`, `tty`, `hooks`, `aot`, `criu` |
 //! | 3 | `plan` |
 //! | 4 | `payload` |
 //! | 5 | `launch` |
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod container;
+pub mod criu;
 pub mod error;
 pub mod hooks;
 pub mod launch;

@@ -48,8 +48,8 @@ impl<'b> Call<'b> {
             env: Vec::new(),
             stdin: Vec::new(),
             cwd: PathBuf::from("/"),
-            bundle_flag: matches!(verb, "create" | "run"),
-            pid_file: matches!(verb, "create" | "run"),
+            bundle_flag: matches!(verb, "create" | "run" | "restore"),
+            pid_file: matches!(verb, "create" | "run" | "restore"),
             before: None,
             own_mounts: false,
         }
@@ -155,7 +155,7 @@ impl<'b> Call<'b> {
 
     /// The process to be: words, environment and directory, without streams.
     pub(super) fn command(&self) -> Command {
-        if matches!(self.verb.as_str(), "create" | "run") {
+        if matches!(self.verb.as_str(), "create" | "run" | "restore") {
             self.bundle.write_config(self.runs.as_deref());
         }
         let mut words = self.words();

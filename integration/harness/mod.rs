@@ -22,6 +22,7 @@ mod verbs;
 
 pub use broken::assert_refused;
 pub use bundle::Bundle;
+pub use call::Call;
 pub use cgroups::{Cgroups, Layout};
 pub use output::Output;
 pub use payload::{Act, Payload, guest, module, wat};

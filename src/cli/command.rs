@@ -12,7 +12,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
 use super::{
-    complete, create, delete, events, exec, features, kill, list, man, pause, ps, run, spec, start, state, update, wasm,
+    checkpoint, complete, create, delete, events, exec, features, kill, list, man, pause, ps, restore, run, spec, start, state, update, wasm,
 };
 
 /// One subcommand.
@@ -65,6 +65,11 @@ const ENTRIES: &[Entry] = &[
     entry::<pause::Resume>("resume", "Let the processes of a paused container run again"),
     entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),
     entry::<delete::Delete>("delete", "Delete a container that has stopped"),
+    entry::<checkpoint::Checkpoint>("checkpoint", "Write a running container to files"),
+    entry::<restore::Restore>(
+        "restore",
+        "Create a container from the files of a checkpoint; it runs on",
+    ),
     entry::<spec::Spec>("spec", "Write a config.json to start from"),
     entry::<features::Features>("features", "Print what this runtime can do as JSON"),
     entry::<wasm::Wasm>("wasm", "Look after the native code of WebAssembly modules"),
@@ -163,6 +168,9 @@ fn help(name: &'static str) -> String {
 
 /// A complaint of clap as one line: what is wrong, without the usage that follows it.
 fn complaint(error: &clap::Error) -> crate::Error {
+    if let Some(option) = without_value(error) {
+        return usage(format!("flag needs an argument: {option}; see --help"));
+    }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut line = lines
@@ -173,6 +181,20 @@ fn complaint(error: &clap::Error) -> crate::Error {
         line = rest.to_owned();
     }
     usage(format!("{line}; see --help"))
+}
+
+/// The option that ends the line although it takes a value. Engines find out by the words of Go's flag package whether an
+/// option is known.
+fn without_value(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if error.kind() != ErrorKind::InvalidValue || !text(ContextKind::InvalidValue)?.is_empty() {
+        return None;
+    }
+    text(ContextKind::InvalidArg)?.split(' ').next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -219,6 +241,15 @@ mod tests {
             ("delete --force x", "delete"),
             ("delete x --force", "delete"),
             ("run -no-subreaper x", "run"),
+            (
+                "checkpoint --image-path /i --work-path /w --parent-path ../1 --tcp-established --ext-unix-sk --shell-job \
+                 --file-locks --empty-ns network --empty-ns network --leave-running --status-fd -1 x",
+                "checkpoint",
+            ),
+            (
+                "restore --image-path /i --work-path /w --detach --pid-file /p --no-pivot -no-subreaper --bundle /b x",
+                "restore",
+            ),
             ("run -bundle /b x", "run"),
             ("-root /r list -q", "list"),
             (
@@ -245,6 +276,12 @@ mod tests {
             ("--rootless=maybe list", "expected true, false or auto"),
             ("list -f xml", "invalid value 'xml'"),
             ("create --preserve-fds many x", "invalid value 'many'"),
+            (
+                "restore --lsm-mount-context",
+                "flag needs an argument: --lsm-mount-context",
+            ),
+            ("restore --manage-cgroups-mode all x", "invalid value 'all'"),
+            ("checkpoint --empty-ns pid x", "invalid value 'pid'"),
         ] {
             let text = refusal(call);
             assert!(text.contains(words), "{call}: {text}");

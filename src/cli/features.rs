@@ -35,7 +35,7 @@ impl Verb for Features {
 
 fn annotations() -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::from([
-        ("org.opencontainers.runc.checkpoint.enabled", "false".to_owned()),
+        ("org.opencontainers.runc.checkpoint.enabled", "true".to_owned()),
         ("run.oci.runw.version", env!("CARGO_PKG_VERSION").to_owned()),
     ]);
     if let Some(commit) = option_env!("RUNW_COMMIT") {

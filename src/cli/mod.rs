@@ -4,6 +4,7 @@
 //! library and prints. [`command`] ties them together, [`global`] holds the flags before the subcommand.
 
 mod aot;
+mod checkpoint;
 mod command;
 mod complete;
 mod create;
@@ -18,6 +19,7 @@ mod man;
 mod pause;
 mod pick;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;

@@ -16,6 +16,7 @@ use crate::sys::exe;
 use crate::tty::{self, Outlet};
 use crate::{log, root, trace};
 
+use super::external::External;
 use super::options::Program;
 use super::record::{Init, PayloadKind};
 use super::terminal::Terminal;
@@ -69,7 +70,7 @@ pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> 
     }
 }
 
-fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
+pub(super) fn read(options: &CreateOptions) -> Result<(Bundle, Config)> {
     let bundle = {
         let _span = trace::span("parse config.json");
         Bundle::open(&options.bundle, options.config.as_deref())?
@@ -97,11 +98,11 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
 }
 
 /// One attempt to make a container in its new state folder.
-struct Attempt<'a> {
-    options: &'a CreateOptions,
-    bundle: &'a Bundle,
-    locked: &'a Locked,
-    choice: &'a Choice,
+pub(super) struct Attempt<'a> {
+    pub options: &'a CreateOptions,
+    pub bundle: &'a Bundle,
+    pub locked: &'a Locked,
+    pub choice: &'a Choice,
 }
 
 impl Attempt<'_> {
@@ -183,7 +184,7 @@ impl Attempt<'_> {
         Ok((record, launched, master))
     }
 
-    fn locate_cgroup(&self, config: &Config) -> Result<Cgroup> {
+    pub(super) fn locate_cgroup(&self, config: &Config) -> Result<Cgroup> {
         let rootless = self
             .options
             .rootless
@@ -218,7 +219,7 @@ impl Attempt<'_> {
         )
     }
 
-    fn record(&self, config: &Config, cgroup: &Cgroup) -> Result<Record> {
+    pub(super) fn record(&self, config: &Config, cgroup: &Cgroup) -> Result<Record> {
         Ok(Record {
             id: self.options.id.clone(),
             oci_version: config.oci_version.clone(),
@@ -240,13 +241,14 @@ impl Attempt<'_> {
             },
             hooks: config.hooks.clone(),
             intel_rdt: None,
+            external: External::of(config, cgroup),
             notify_socket: notify::of_caller(),
         })
     }
 }
 
 /// Compiled seccomp profiles are kept where only the runtime's user can write.
-fn seccomp_cache() -> Option<std::path::PathBuf> {
+pub(super) fn seccomp_cache() -> Option<std::path::PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some("/run/runw-seccomp".into());
     }

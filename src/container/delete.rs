@@ -60,7 +60,9 @@ pub(super) fn roll_back(locked: Locked) -> Result<()> {
 
 /// Kills every process of the container and waits until init is gone.
 pub(super) fn end(record: &Record) -> Result<()> {
-    if !record.own_pid_namespace && !record.cgroup.is_none() {
+    // Of a restore that was killed nobody knows init yet; all that it has made is in the cgroup.
+    let unknown = record.init.pid == 0;
+    if (unknown || !record.own_pid_namespace) && !record.cgroup.is_none() {
         record.cgroup.signal_all(Signal::KILL.number())?;
     }
     match kill::signal_init(record.init, Signal::KILL) {

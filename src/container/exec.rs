@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::terminal::Terminal;
 use super::{ExecOptions, Folder, Init, Locked, NewProcess, Record, Status, Store, start, status, tell};
 use crate::aot::Ahead;
-use crate::config::{Config, ExecConfig, Process, workload};
+use crate::config::{Config, ExecConfig, NamespaceKind, Process, workload};
 use crate::error::{Error, Kind, Result, ResultExt, Wrap};
 use crate::launch::{self, Launched};
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
@@ -40,6 +40,13 @@ impl Kept {
             config: ExecConfig::of(config, session_keyring)?,
             guest: Guest::of(config, PathBuf::new()),
         })
+    }
+
+    /// Has later processes join this namespace of init, too.
+    pub fn add_namespace(&mut self, kind: NamespaceKind) {
+        if !self.config.namespaces.contains(&kind) {
+            self.config.namespaces.push(kind);
+        }
     }
 
     /// Keeps it, and the filter of the container.

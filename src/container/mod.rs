@@ -1,9 +1,11 @@
 //! Containers: their names, records and states, and the verbs of the lifecycle.
 
+mod checkpoint;
 mod create;
 mod delete;
 pub mod events;
 mod exec;
+mod external;
 pub mod id;
 mod kill;
 pub mod list;
@@ -12,6 +14,7 @@ pub mod options;
 mod pause;
 pub mod ps;
 pub mod record;
+mod restore;
 mod run;
 pub mod signal;
 mod start;
@@ -29,11 +32,13 @@ pub use signal::Signal;
 pub use status::Status;
 pub use store::{Folder, Locked, Store};
 
+pub use checkpoint::{CheckpointOptions, checkpoint};
 pub use create::create;
 pub use delete::delete;
 pub use exec::exec;
 pub use kill::kill;
 pub use pause::{pause, resume};
+pub use restore::{RestoreOptions, restore};
 pub use run::run;
 pub use start::start;
 pub use update::{Update, update};

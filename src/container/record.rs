@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Id;
+use super::external::External;
 use crate::cgroup::Cgroup;
 use crate::config::Hooks;
 use crate::privs::rdt::Group;
@@ -69,6 +70,9 @@ pub struct Record {
     /// Its place in resctrl, with the groups that `create` made and `delete` removes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<Group>,
+    /// What `checkpoint` has to know.
+    #[serde(default)]
+    pub external: External,
     /// The NOTIFY_SOCKET of systemd that `create` was given (sd_notify(3)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify_socket: Option<PathBuf>,
@@ -91,6 +95,7 @@ pub(super) fn sample(id: &str) -> Record {
         mount_below: None,
         hooks: Hooks::default(),
         intel_rdt: None,
+        external: External::default(),
         notify_socket: None,
     }
 }

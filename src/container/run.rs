@@ -3,6 +3,7 @@
 use super::create::{self, Created};
 use super::{CreateOptions, Folder, Record, RunOptions, Store, delete, start};
 use crate::error::{Kind, Result};
+use crate::launch::Launched;
 use crate::log;
 use crate::sys::process::{self, Child};
 use crate::tty::{self, Relay, Signals};
@@ -43,13 +44,25 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
         // It ends by itself: with the word of the container, or with its init.
         std::thread::spawn(|| notifications.forward().unwrap_or_else(|e| log::warn(e.to_string())));
     }
+    attend(options, how, &record, launched, relay, &signals)
+}
+
+/// Waits for the end of a container that runs in the foreground, deletes it, and answers its exit code.
+pub(super) fn attend(
+    options: &CreateOptions,
+    how: RunOptions,
+    record: &Record,
+    launched: Launched,
+    relay: Option<Relay>,
+    signals: &Signals,
+) -> Result<u8> {
     let child = Child {
         pid: launched.pid,
         pidfd: launched.pidfd,
     };
-    let ended = tty::foreground(&child, &signals, relay)?;
+    let ended = tty::foreground(&child, signals, relay)?;
     if !how.keep
-        && let Err(e) = remove(options, &record)
+        && let Err(e) = remove(options, record)
     {
         log::warn(format!("remove container {}: {e}", record.id));
     }

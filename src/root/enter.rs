@@ -17,9 +17,9 @@ use crate::error::{Error, Result, ResultExt};
 use crate::sys::mount::{self, Change};
 
 /// `MS_REC` (mount(2)).
-const RECURSIVE: u64 = 1 << 14;
+pub(super) const RECURSIVE: u64 = 1 << 14;
 /// `MS_SLAVE` (mount(2)).
-const SLAVE: u64 = 1 << 19;
+pub(super) const SLAVE: u64 = 1 << 19;
 /// `MS_PRIVATE` (mount(2)).
 const PRIVATE: u64 = 1 << 18;
 

@@ -26,6 +26,7 @@ mod idmap;
 mod kernel;
 mod mount;
 pub mod resolve;
+mod restore;
 mod room;
 mod seal;
 mod step;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 pub use console::{Console, open as open_console};
 pub use draw::draw;
 pub use enter::{change_to, mount_below, take_down};
+pub use restore::{bound_devices, locate, make_mountpoints, on_own_mount};
 pub use room::Room;
 pub use step::{Cover, RootStep};
 

@@ -25,6 +25,20 @@ pub fn inherit_nothing_from(command: &mut Command, first: u32) {
     unsafe { command.pre_exec(mark) };
 }
 
+/// Has the program that `command` starts inherit `keep`, under the same numbers, and nothing else from 3 on.
+pub fn inherit_nothing_but(command: &mut Command, keep: Vec<RawFd>) {
+    inherit_nothing_from(command, 3);
+    let unmark = move || {
+        keep.iter().try_for_each(|fd| {
+            // SAFETY: takes numbers only.
+            Errno::result(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) }).map(drop)
+        })?;
+        Ok(())
+    };
+    // SAFETY: `unmark` makes system calls on numbers only and touches neither locks nor the heap.
+    unsafe { command.pre_exec(unmark) };
+}
+
 /// Closes every descriptor from 3 on but those in `keep`, which get close-on-exec, and those below `first` that this program
 /// was started with.
 ///

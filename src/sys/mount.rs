@@ -200,6 +200,11 @@ pub fn propagate(path: &CStr, flags: u64) -> Result<()> {
     rustix::mount::mount_change(path, MountPropagationFlags::from_bits_retain(flags as u32))
 }
 
+/// Mounts a copy of what is at `path`, with all that is mounted in it, on itself (mount(2), `MS_BIND`, `MS_REC`).
+pub fn bind_on_itself(path: &Path) -> Result<()> {
+    rustix::mount::mount_bind_recursive(path, path)
+}
+
 /// The classic mount(2), for kernels without the newer calls. `target` must be a path below `/proc/self/fd`.
 pub fn classic(source: &Path, target: &Path, fstype: &str, flags: u64, data: &str) -> Result<()> {
     let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
