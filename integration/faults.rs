@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::checkpoint::{NO_STREAMS, checkpoint, counter, criu_works, launch_counter, restore};
 use crate::harness::{Bundle, eventually};
 
 #[test]
@@ -46,6 +47,80 @@ fn killed_during_delete() {
         std::thread::sleep(Duration::from_micros(step * 1500));
         delete.signal(Signal::SIGKILL);
         let _ = delete.wait();
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_exec() {
+    except!(Runc; "runc 1.1 leaves a process of its own behind, which holds the cgroup");
+    for step in 0..15 {
+        let c = Bundle::sleeper();
+        c.launch();
+        let exec = c.call("exec").after(&["/bin/sh", "-c", "exec sleep 1000"]).spawn();
+        std::thread::sleep(Duration::from_micros(step * 1500));
+        exec.signal(Signal::SIGKILL);
+        let _ = exec.wait();
+        assert_eq!(c.status(), "running");
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_pause_and_resume() {
+    for step in 0..8 {
+        let c = Bundle::sleeper();
+        c.launch();
+        let verbs = if step % 2 == 0 {
+            &["pause"][..]
+        } else {
+            &["pause", "resume"]
+        };
+        for verb in verbs {
+            let call = c.call(verb).spawn();
+            std::thread::sleep(Duration::from_micros(step * 700));
+            call.signal(Signal::SIGKILL);
+            let _ = call.wait();
+        }
+        let status = c.status();
+        assert!(["running", "paused"].contains(&status.as_str()), "{status}");
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_checkpoint() {
+    needs!(criu_works(); "CRIU");
+    for step in 0..8 {
+        let c = counter();
+        launch_counter(&c);
+        let call = checkpoint(&c).spawn();
+        std::thread::sleep(Duration::from_millis(step * 50));
+        call.signal(Signal::SIGKILL);
+        let _ = call.wait();
+        let _ = c.call("state").output(); // Whatever it says, it must end.
+        c.delete_force().ok();
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn killed_during_restore() {
+    except!(Runc; "runc 1.1 forgets what it made before it saved its state");
+    needs!(criu_works(); "CRIU");
+    let c = counter();
+    launch_counter(&c);
+    checkpoint(&c).output().ok();
+    c.wait();
+    for step in 0..8 {
+        let call = restore(&c).before(NO_STREAMS).spawn();
+        std::thread::sleep(Duration::from_millis(step * 30));
+        call.signal(Signal::SIGKILL);
+        let _ = call.wait();
+        let _ = c.call("state").output();
         c.delete_force().ok();
         c.assert_no_trace();
     }

@@ -12,7 +12,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
 use super::{
-    checkpoint, complete, create, delete, events, exec, features, kill, list, man, pause, ps, restore, run, spec, start, state, update, wasm,
+    checkpoint, complete, create, delete, events, exec, features, kill, list, man, pause, ps, restore, run, spec,
+    start, state, update, wasm,
 };
 
 /// One subcommand.
