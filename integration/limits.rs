@@ -1,5 +1,9 @@
 //! `linux.resources`: limits read back from outside, and seen to bite.
 //!
+//! Native payloads only: the parent writes the cgroup's files from config.json before it knows what init will run, so a second
+//! payload would repeat every case without another line of code being reached. How a guest of WebAssembly meets its limits is in
+//! `wasm_limits`.
+//!
 //! Each case names the v1 and the v2 file that a limit belongs in; the host's layout decides which is read.
 
 use std::fs;

@@ -52,6 +52,7 @@ mod terminal;
 mod trace;
 mod update;
 mod wasm_cache;
+mod wasm_detection;
 mod wasm_guests;
 mod wasm_isolation;
 mod wasm_limits;

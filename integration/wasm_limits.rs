@@ -1,6 +1,6 @@
 //! Limits of a WASI guest: too much memory fails inside the guest, and the other controllers apply as for any program.
 
-use crate::harness::{Bundle, Cgroups, guest, wat};
+use crate::harness::{Bundle, Cgroups, eventually, guest, wat};
 
 const MIB: u64 = 1 << 20;
 
@@ -25,6 +25,33 @@ fn memory_grow_fails_before_the_kernel_kills() {
             output.story()
         );
     }
+}
+
+#[test]
+fn the_other_controllers_apply_as_for_any_program() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").args(&["/view.wasm", "spin"]);
+    let mut c = c.set("linux.resources.pids.limit", 1);
+    let host = Cgroups::host();
+    if host.has("cpu") {
+        c = c
+            .set("linux.resources.cpu.quota", 20_000)
+            .set("linux.resources.cpu.period", 100_000);
+    }
+    c.launch_ready();
+    if host.has("pids") {
+        assert_eq!(c.cgroup_file("pids", "pids.current"), "1", "the engine has one thread");
+        assert_eq!(c.cgroup_file("pids", "pids.max"), "1");
+    }
+    let stat = || c.cgroup_file("cpu", "cpu.stat");
+    needs!(host.has("cpu"); "a CPU controller");
+    eventually("a busy guest to be throttled", || {
+        stat()
+            .lines()
+            .any(|line| line.starts_with("nr_throttled ") && line != "nr_throttled 0")
+    });
+    c.kill("TERM").ok();
+    assert_eq!(c.wait(), 143);
 }
 
 #[test]

@@ -170,6 +170,55 @@ fn a_component_is_named_as_such() {
     refused(&c, "components (WASI preview 2) are not supported by WasmEdge 0.14");
 }
 
+/// Everything that the engine can do is switched on.
+#[test]
+fn proposals_of_the_engine_are_on() {
+    only!(Runw; "modules are run by our own engine");
+    let modules = [
+        r#"(module (func $f (param i32) (if (local.get 0) (then (return_call $f (i32.sub (local.get 0) (i32.const 1))))))
+            (func (export "_start") (call $f (i32.const 1000000))))"#,
+        r#"(module (memory $a 1) (memory $b 1) (func (export "_start") (i32.store $b (i32.const 0) (i32.const 7))
+            (memory.copy $a $b (i32.const 0) (i32.const 0) (i32.const 4))
+            (if (i32.ne (i32.load $a (i32.const 0)) (i32.const 7)) (then unreachable))))"#,
+        r#"(module (memory 1 1 shared) (func (export "_start")
+            (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))))"#,
+        r#"(module (tag $e) (func (export "_start") (block $b (try_table (catch $e $b) (throw $e)) unreachable)))"#,
+        r#"(module (global $g i32 (i32.add (i32.const 40) (i32.const 2)))
+            (func (export "_start") (if (i32.ne (global.get $g) (i32.const 42)) (then unreachable))))"#,
+        r#"(module (type $t (func)) (elem declare func $f) (func $f)
+            (func (export "_start") (call_ref $t (ref.func $f))))"#,
+        r#"(module (type $s (struct (field i32))) (func (export "_start")
+            (if (i32.ne (struct.get $s 0 (struct.new $s (i32.const 5))) (i32.const 5)) (then unreachable))))"#,
+        r#"(module (func (export "_start") (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))))"#,
+    ];
+    for text in modules {
+        let c = wat(text);
+        How::Interpreted.run(&c).ok();
+        How::Native.run(&c).ok();
+    }
+}
+
+/// The compiler of the engine can put native code into a section of a module, which the engine would run.
+#[test]
+fn native_code_inside_a_module_is_never_run() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").args(&["/view.wasm", "args"]);
+    let (plain, fat) = (c.in_rootfs("/view.wasm"), c.scrap("fat.wasm"));
+    let compiler = std::process::Command::new("wasmedge")
+        .args(["compile", "--optimize", "0"])
+        .args([&plain, &fat])
+        .output();
+    needs!(compiler.as_ref().is_ok_and(|output| output.status.success()); "wasmedge compile");
+    // Had it been loaded, this would not run far.
+    let size = fs::metadata(&plain).unwrap().len() as usize;
+    let mut bytes = fs::read(&fat).unwrap();
+    assert!(bytes.len() > size + 4096, "there is native code in it");
+    let middle = size + (bytes.len() - size) / 4;
+    bytes[middle..middle + (size / 2).min(8192)].fill(0xcc);
+    fs::write(&plain, bytes).unwrap();
+    How::Interpreted.run(&c).prints("[/view.wasm]\n[args]\n");
+}
+
 /// The engine would load a shared object that its compiler has made, and run what it likes in the runtime's own process.
 #[test]
 fn native_code_as_the_module_is_never_loaded() {

@@ -1,0 +1,141 @@
+//! What makes a container a WebAssembly one: annotations, the runtime's name, the image's platform, or the file itself.
+
+use serde_json::json;
+
+use crate::harness::{Bundle, Output, guest};
+
+const MODULE: &[&str] = &["/view.wasm", "args"];
+
+fn annotated(c: Bundle, pairs: &[(&str, &str)]) -> Bundle {
+    let map: serde_json::Map<_, _> = pairs.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+    c.set("annotations", map)
+}
+
+/// Runs the container by the runtime's other name.
+#[track_caller]
+fn run_by_twin(c: &Bundle, args: &[&str]) -> Output {
+    let twin = "twin=${1%/*}/runw-wasm; shift; set -- \"$twin\" \"$@\"";
+    c.call("run").runs(args).before(twin).output()
+}
+
+/// Annotations of others than ours, alone or in company, that must not keep a module from running.
+const HARMLESS: &[&[(&str, &str)]] = &[
+    &[("run.oci.handler", "wasm")],
+    &[("run.oci.handler", "wasm-smart")],
+    &[("run.oci.handler", "wasmedge")],
+    &[("run.oci.handler", "wasmtime")],
+    &[("run.oci.handler", "wasmer")],
+    &[("run.oci.handler", "wamr")],
+    &[("module.wasm.image/variant", "compat")],
+    &[("module.wasm.image/variant", "compat-smart")],
+    &[
+        ("org.opencontainers.image.os", "wasi"),
+        ("org.opencontainers.image.architecture", "wasm32"),
+    ],
+    &[
+        ("org.opencontainers.image.os", "linux"),
+        ("org.opencontainers.image.architecture", "amd64"),
+    ],
+    &[
+        ("io.kubernetes.cri.container-type", "container"),
+        ("module.wasm.image/variant", "compat-smart"),
+    ],
+    &[("io.kubernetes.cri-o.ContainerType", "container")],
+];
+
+/// Those that say it outright: then a native program is an error, not a surprise.
+const OUTRIGHT: &[&[(&str, &str)]] = &[
+    &[("run.oci.handler", "wasm")],
+    &[("run.oci.handler", "wasmedge")],
+    &[("module.wasm.image/variant", "compat")],
+    &[("org.opencontainers.image.os", "wasip1")],
+    &[("org.opencontainers.image.architecture", "wasm")],
+];
+
+#[test]
+fn a_module_runs_with_every_annotation_of_the_field() {
+    only!(Runw; "modules are run by our own engine");
+    for pairs in HARMLESS {
+        let c = annotated(guest("view"), pairs);
+        c.run(MODULE).prints("[/view.wasm]\n[args]\n");
+    }
+}
+
+#[test]
+fn who_says_wasm_gets_no_native_program() {
+    only!(Runw; "modules are run by our own engine");
+    for pairs in OUTRIGHT {
+        let c = annotated(Bundle::busybox(), pairs);
+        c.run(&["/bin/busybox", "true"])
+            .fails("\"/bin/busybox\" is not a WebAssembly module")
+            .at("process.args[0]");
+        c.assert_no_trace();
+    }
+}
+
+#[test]
+fn smart_annotations_leave_it_to_the_file() {
+    only!(Runw; "modules are run by our own engine");
+    for pairs in [
+        [("run.oci.handler", "wasm-smart")],
+        [("module.wasm.image/variant", "compat-smart")],
+    ] {
+        let c = annotated(Bundle::busybox(), &pairs);
+        c.run(&["echo", "a side-car"]).prints("a side-car\n");
+    }
+}
+
+#[test]
+fn the_sandbox_container_of_a_pod_is_native_whatever_the_pod_says() {
+    only!(Runw; "modules are run by our own engine");
+    for key in ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"] {
+        let pairs = [
+            (key, "sandbox"),
+            ("run.oci.handler", "wasm"),
+            ("module.wasm.image/variant", "compat"),
+        ];
+        let c = annotated(Bundle::busybox(), &pairs);
+        c.run(&["echo", "pause"]).prints("pause\n");
+        run_by_twin(&c, &["echo", "pause"]).prints("pause\n");
+    }
+}
+
+#[test]
+fn the_runtimes_other_name_means_wasm() {
+    only!(Runw; "modules are run by our own engine");
+    run_by_twin(&guest("view"), MODULE).prints("[/view.wasm]\n[args]\n");
+    run_by_twin(&Bundle::busybox(), &["/bin/busybox", "true"]).fails("is not a WebAssembly module");
+}
+
+#[test]
+fn the_file_is_found_where_the_container_will_see_it() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view")
+        .symlink("/bin/tool", "../view.wasm")
+        .set("process.env", json!(["PATH=/none:/bin"]));
+    c.run(&["tool", "args"]).prints("[tool]\n[args]\n");
+    // A mount covers what lies below it, be it a module or not.
+    let c = guest("view").folder("/mods");
+    let folder = c.scrap_folder("mods");
+    std::fs::rename(c.in_rootfs("/view.wasm"), folder.join("app")).unwrap();
+    std::fs::write(c.in_rootfs("/mods/app"), "no module").unwrap();
+    let c = c.bind(&folder, "/mods", &["bind", "ro"]);
+    c.run(&["/mods/app", "args"]).prints("[/mods/app]\n[args]\n");
+    // A link out of the root stays inside.
+    let c = guest("view").symlink("/escape", "/../../../../../../view.wasm");
+    c.run(&["/escape", "args"]).prints("[/escape]\n[args]\n");
+}
+
+#[test]
+fn a_file_needs_no_execute_permission_but_has_to_be_readable() {
+    only!(Runw; "modules are run by our own engine");
+    use std::os::unix::fs::PermissionsExt;
+    let c = guest("view").set("process.user", json!({ "uid": 1000, "gid": 1000 }));
+    let mode =
+        |mode| std::fs::set_permissions(c.in_rootfs("/view.wasm"), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o444);
+    c.run(MODULE).prints("[/view.wasm]\n[args]\n");
+    mode(0o600);
+    c.run(MODULE).fails("permission denied");
+    c.assert_no_trace();
+}
