@@ -36,6 +36,7 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod limits;
+mod live_mounts;
 mod mount_places;
 mod mounts;
 mod namespaces;

@@ -12,8 +12,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
 use super::{
-    checkpoint, complete, create, delete, events, exec, features, kill, list, man, pause, ps, restore, run, spec,
-    start, state, update, wasm,
+    checkpoint, complete, create, delete, events, exec, features, kill, list, man, mounts, pause, ps, restore, run,
+    spec, start, state, update, wasm,
 };
 
 /// One subcommand.
@@ -62,6 +62,7 @@ const ENTRIES: &[Entry] = &[
     entry::<ps::Ps>("ps", "List the processes of a container"),
     entry::<events::Events>("events", "Print what a container uses, and when it runs out of memory"),
     entry::<update::Update>("update", "Change the limits of a container"),
+    entry::<mounts::Mounts>("mounts", "Add mounts to a running container, or remove them"),
     entry::<pause::Pause>("pause", "Stop all processes of a container until resume"),
     entry::<pause::Resume>("resume", "Let the processes of a paused container run again"),
     entry::<kill::Kill>("kill", "Send a signal to the first process of a container"),

@@ -16,6 +16,7 @@ mod global;
 mod kill;
 mod list;
 mod man;
+mod mounts;
 mod pause;
 mod pick;
 mod ps;

@@ -12,7 +12,8 @@ mod resources;
 pub mod workload;
 
 pub use check::{
-    IdMaps, capabilities, check, check_host, cpu_list, mount_options, namespaces, numa, process, resources,
+    IdMaps, capabilities, check, check_host, cpu_list, live_destinations, live_mounts, mount_options, namespaces, numa,
+    process, resources,
 };
 pub use exec::{ExecConfig, ExecOverrides, SeccompListener};
 pub use model::*;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -91,6 +91,18 @@ pub fn resources_document(json: &[u8]) -> Result<(LinuxResources, Vec<String>)> 
     decode(json, "linux.resources", has_doubtful_pids, |value, _| {
         repair::resources(value)
     })
+}
+
+/// Reads the document of `mounts add`: an object with the `mounts` of a config.json.
+///
+/// # Errors
+/// As [`Bundle::open`].
+pub fn mounts_document(json: &[u8]) -> Result<Vec<Mount>> {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        mounts: Vec<Mount>,
+    }
+    decode(json, "", |_: &Document| false, |_, _| {}).map(|(document, _)| document.mounts)
 }
 
 /// `oci_spec` reads an absent `pids.limit` as 0, which is a limit; only the tree tells them apart.

@@ -5,5 +5,5 @@ mod repair;
 mod shape;
 mod spec;
 
-pub use bundle::{Bundle, process_document, reason, resources_document};
+pub use bundle::{Bundle, mounts_document, process_document, reason, resources_document};
 pub use spec::Starter;

@@ -24,6 +24,7 @@ mod enter;
 mod filesystem;
 mod idmap;
 mod kernel;
+pub mod live;
 mod mount;
 pub mod resolve;
 mod restore;

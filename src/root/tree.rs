@@ -115,9 +115,7 @@ impl Tree {
         let altered = remaining.iter().try_for_each(|one| alter(fd.as_fd(), *one, room));
         if let Err(e) = altered {
             // Not to be seen without them. Why it failed matters more than whether this does.
-            let _ = in_procfs(room, || {
-                mount::detach(own_fd(fd.as_fd()).as_path()).call(|| "umount2()")
-            });
+            let _ = detach(fd.as_fd(), room);
             return Err(e);
         }
         Ok(fd)
@@ -248,6 +246,11 @@ fn in_procfs<T>(room: &mut Room, work: impl FnOnce() -> Result<T>) -> Result<T> 
     let result = work();
     mount::enter_dir(&here).call(|| "fchdir(back)")?;
     result
+}
+
+/// Takes the mount with the root `fd` out of the tree.
+pub(super) fn detach(fd: BorrowedFd<'_>, room: &mut Room) -> Result<()> {
+    in_procfs(room, || mount::detach(own_fd(fd).as_path()).call(|| "umount2()"))
 }
 
 /// Moves the mount `fd` to `target`, where it takes the place of what is seen there.

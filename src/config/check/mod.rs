@@ -7,6 +7,7 @@ mod devices;
 mod hooks;
 mod host;
 mod idmap;
+mod live;
 mod memory;
 pub mod mount_options;
 mod mounts;
@@ -28,6 +29,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Linux, Spec};
 
 pub use host::check_host;
+pub use live::{live_destinations, live_mounts};
 pub use process::{IdMaps, process};
 pub use resources::resources;
 
