@@ -220,6 +220,26 @@ fn the_error_words_that_engines_look_for() {
 }
 
 #[test]
+fn what_the_kernel_cannot_execute() {
+    let c = running();
+    for (name, text, words) in [
+        (
+            "/script",
+            "#!/no/such/shell\n",
+            "exec /script: no such file or directory",
+        ),
+        ("/junk", "\x01\x02", "exec /junk: exec format error"),
+    ] {
+        fs::write(c.in_rootfs(name), text).unwrap();
+        fs::set_permissions(c.in_rootfs(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = c.exec(&[], &[name]).output();
+        // runc 1.1 tells it on the process' own stderr, with a code of its own.
+        assert!(output.code != 0, "{}", output.story());
+        assert!(output.stderr.replace('"', "").contains(words), "{}", output.story());
+    }
+}
+
+#[test]
 fn a_stopped_container_takes_no_process() {
     let c = running();
     c.kill("KILL").ok();

@@ -72,6 +72,12 @@ fn no_cgroup_outside_of_the_containers() {
     for path in ["..", "../x", "sub/../..", "/../../x", "no-such-cgroup"] {
         let output = c.exec_sh(&["--cgroup", path], "true");
         assert!(output.code != 0, "{path}: {}", output.story());
+        let words = match path {
+            "no-such-cgroup" => "no such file or directory",
+            _ => "sub cgroup path",
+        };
+        except!(Crun; "crun words it in its own way");
+        assert!(output.stderr.contains(words), "{}", output.story());
     }
 }
 

@@ -134,7 +134,8 @@ impl Place {
                 newcomer.plan.steps.insert(0, Step::AwaitCgroup);
                 Ok((bear(&mut slot, None, staged)?, false))
             }
-            _ => Ok((cloned?, true)),
+            _ if door.is_none() => Ok((cloned?, true)),
+            _ => Ok((cloned.wrap(|| "error adding pid of the process to cgroups")?, true)),
         }
     }
 

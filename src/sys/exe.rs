@@ -236,7 +236,10 @@ pub fn exec(path: &OsStr, args: &[CString], env: &[CString]) -> Result<Infallibl
     let env = pointers(env);
     // SAFETY: as in `exec_fd`.
     unsafe { nix::libc::execve(c_path.as_ptr(), args.as_ptr(), env.as_ptr()) };
-    Err(Error::sys(format!("exec {path:?}"), nix::errno::Errno::last()))
+    Err(Error::sys(
+        format!("exec {}", path.display()),
+        nix::errno::Errno::last(),
+    ))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const nix::libc::c_char> {
