@@ -187,3 +187,52 @@ fn a_module_and_a_native_program_join_a_wasm_container() {
     exec(&["/view.wasm", MEM]).prints("open /proc/self/mem: Read-only file system\n");
     assert_eq!(c.status(), "running");
 }
+
+#[test]
+fn the_walls_stand_in_dockers_config_and_in_a_user_namespace() {
+    only!(Runw; "modules are run by our own engine");
+    let requests = ["/view.wasm", MEM, "args"];
+    let expected = format!("open /proc/self/mem: Read-only file system\n[/view.wasm]\n[{MEM}]\n[args]\n");
+    let docker = Bundle::docker();
+    fs::copy(module("view"), docker.in_rootfs("/view.wasm")).unwrap();
+    docker.run(&requests).prints(&expected);
+    // Not owned by the guest there, so that the file's mode forbids it already.
+    let apart = guest("view").user_namespace(100_000, 65536);
+    apart.run(&requests).shows("[args]\n").hides("done");
+    let user = guest("view")
+        .set("process.user", json!({ "uid": 1000, "gid": 1000 }))
+        .capabilities(&[]);
+    // As anybody else the guest may not even open its own memory.
+    user.run(&requests).shows("[args]\n").hides("done");
+    guest("view")
+        .call("run")
+        .flag("--no-pivot")
+        .runs(&requests)
+        .output()
+        .prints(&expected);
+}
+
+/// A hook of startContainer is a program, so the walls that forbid those go up behind it.
+#[test]
+fn hooks_in_the_container_run_before_the_walls_go_up() {
+    only!(Runw; "modules are run by our own engine");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "mkdir /made && echo by a hook >/made/file"] }]);
+    let c = Bundle::busybox()
+        .set("root.readonly", false)
+        .set("hooks.startContainer", hook);
+    fs::copy(module("view"), c.in_rootfs("/view.wasm")).unwrap();
+    let c = c.args(&["/view.wasm", "read=/made/file", MEM, "spin"]);
+    let created = c.launch();
+    eventually("the guest to spin", || created.stdout_now().contains("ready\n"));
+    assert_eq!(
+        created.stdout_now(),
+        "by a hook\nopen /proc/self/mem: Read-only file system\nready\n"
+    );
+    assert_eq!(
+        (
+            status(c.pid(), "Seccomp").as_str(),
+            status(c.pid(), "NoNewPrivs").as_str()
+        ),
+        ("2", "1")
+    );
+}

@@ -56,7 +56,7 @@ pub struct PrivsInput<'a> {
     pub preserved_fds: u32,
     /// See [`Seal`].
     pub seal: Seal,
-    /// Hooks run between the late steps and the last, with the privileges of the runtime.
+    /// Hooks run between the late steps and the last: programs still have to be executed.
     pub hooks_follow: bool,
 }
 
