@@ -19,6 +19,7 @@ mod bites;
 mod broken_configs;
 mod capabilities;
 mod cgroups;
+mod check;
 mod checkpoint;
 mod checkpoint_failures;
 mod cli;

@@ -17,11 +17,12 @@
 //! | 3 | `plan` |
 //! | 4 | `payload` |
 //! | 5 | `launch` |
-//! | 6 | `container` |
+//! | 6 | `container`, `check` |
 //! | 7 | `cli` |
 
 pub mod aot;
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -90,6 +90,15 @@ impl Cgroup {
         }
     }
 
+    /// Looks for what is wrong with `resources` here, as [`Cgroup::prepare`] would find it.
+    ///
+    /// # Errors
+    /// A controller is missing, or a value cannot be.
+    pub fn refuse_unknown(&self, resources: &Resources) -> Result<()> {
+        Filter::of(&resources.devices)?;
+        self.writes(resources).map(drop)
+    }
+
     /// The limits, none of which lacks its controller altogether.
     fn writes(&self, resources: &Resources) -> Result<Vec<Write>> {
         if self.is_none() {

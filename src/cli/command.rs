@@ -12,8 +12,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::global::{Global, GlobalArgs};
 use super::{EXEC_FAILED, FAILED, Program, Result, Verb, usage, words};
 use super::{
-    checkpoint, complete, create, delete, events, exec, features, kill, list, man, mounts, pause, ps, restore, run,
-    spec, start, state, update, wasm,
+    check, checkpoint, complete, create, delete, events, exec, features, kill, list, man, mounts, pause, ps, restore,
+    run, spec, start, state, update, wasm,
 };
 
 /// One subcommand.
@@ -73,6 +73,7 @@ const ENTRIES: &[Entry] = &[
         "Create a container from the files of a checkpoint; it runs on",
     ),
     entry::<spec::Spec>("spec", "Write a config.json to start from"),
+    entry::<check::Check>("check", "Tell what on this host, or in a bundle, would fail"),
     entry::<features::Features>("features", "Print what this runtime can do as JSON"),
     entry::<wasm::Wasm>("wasm", "Look after the native code of WebAssembly modules"),
     hidden::<complete::Complete>("completion", "Print completions for a shell"),

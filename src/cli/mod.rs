@@ -4,6 +4,7 @@
 //! library and prints. [`command`] ties them together, [`global`] holds the flags before the subcommand.
 
 mod aot;
+mod check;
 mod checkpoint;
 mod command;
 mod complete;
@@ -96,7 +97,7 @@ fn called_as(program: Program, argv0: Option<&OsString>) -> Program {
 /// a command, such as a container named `run`, costs half a millisecond. Where the twin will be needed anyway, its start
 /// does the sealing, and this one is saved; should it not be needed after all, it is done once that is known.
 fn seal(program: Program, words: &[OsString]) -> Result<()> {
-    let makes = words.iter().any(|w| w == "create" || w == "run");
+    let makes = words.iter().any(|w| w == "create" || w == "run" || w == "--try");
     if !makes && !words.iter().any(|w| w == "exec") {
         return Ok(());
     }
