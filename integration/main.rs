@@ -50,6 +50,7 @@ mod seccomp;
 mod security;
 mod state;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod trace;
 mod update;
