@@ -11,7 +11,7 @@ use super::{absolute, usage};
 use crate::container::{CgroupManager, Program, Store};
 use crate::error::{Result, ResultExt};
 use crate::log::{Format, Level, Target};
-use crate::{log, trace};
+use crate::{log, ns, trace};
 
 /// The flags as typed.
 #[derive(Debug, clap::Args)]
@@ -204,11 +204,8 @@ fn default_root() -> PathBuf {
 
 /// Not root, or root only in a user namespace and not calling himself so.
 fn is_rootless() -> bool {
-    const WHOLE: [&str; 3] = ["0", "0", "4294967295"];
-    let in_user_namespace =
-        || std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(WHOLE));
     !rustix::process::geteuid().is_root()
-        || (std::env::var_os("USER").is_none_or(|user| user != "root") && in_user_namespace())
+        || (std::env::var_os("USER").is_none_or(|user| user != "root") && ns::in_user_namespace())
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ pub use net::loopback_up;
 use crate::config::{Config, NamespaceKind as Kind, TimeOffset};
 use crate::error::{Error, Result, ResultExt};
 
+/// This process is in another user namespace than the host's first one (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
+    const WHOLE: [&str; 3] = ["0", "0", "4294967295"];
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(WHOLE))
+}
+
 /// What becomes of each namespace, and in which process.
 #[derive(Debug)]
 pub struct NsPlan {

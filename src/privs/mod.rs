@@ -21,6 +21,7 @@ pub use step::{Announcement, PrivStep, PrivsContext};
 
 use crate::config::Process;
 use crate::error::{Error, Result};
+use crate::ns;
 use crate::sys::sched::SchedAttr;
 use label::Label;
 pub use label::{procfs, selinux_enabled};
@@ -166,7 +167,7 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
         uid: p.uid,
         gid: p.gid,
         groups: p.additional_gids.clone(),
-        user_namespace: input.user_namespace,
+        user_namespace: input.user_namespace || ns::in_user_namespace(),
     });
     steps.push(PrivStep::SettleCwd { path: p.cwd.clone() });
     if input.seals_early() {

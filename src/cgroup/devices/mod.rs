@@ -7,6 +7,5 @@ mod v1;
 mod v2;
 
 pub(super) use filter::Filter;
-pub(crate) use v1::in_user_namespace;
 pub(super) use v1::set as set_v1;
 pub(super) use v2::{load as load_v2, replace as replace_v2};

@@ -1,10 +1,11 @@
 //! The devices controller of v1: `devices.allow` and `devices.deny`.
 
 use super::super::apply::apply;
-use super::super::dir::{Dir, is_forbidden, read_text};
+use super::super::dir::{Dir, is_forbidden};
 use super::super::write::Write;
 use super::filter::{ALL, Filter, Which, access};
 use crate::error::Result;
+use crate::ns::in_user_namespace;
 
 const AT: &str = "linux.resources.devices";
 
@@ -70,12 +71,6 @@ fn parse(list: &str) -> Option<Filter> {
             .add(Which { major, minor, kind }, access(words.next()?) & ALL);
     }
     Some(filter)
-}
-
-/// The runtime is not in the host's first user namespace.
-pub(crate) fn in_user_namespace() -> bool {
-    let map = read_text("/proc/self/uid_map").unwrap_or_default();
-    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 #[cfg(test)]

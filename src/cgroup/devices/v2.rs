@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use super::super::dir::Dir;
 use super::filter::Filter;
 use super::program::program;
-use super::v1::in_user_namespace;
 use crate::error::{Result, Wrap};
+use crate::ns::in_user_namespace;
 use crate::sys::bpf;
 
 /// Restricts a new cgroup. Nothing is loaded if everything is allowed.

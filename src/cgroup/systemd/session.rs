@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bus::Connection;
 use super::value::Value;
-use crate::cgroup::devices::in_user_namespace;
 use crate::error::{Error, Result, Wrap};
+use crate::ns::in_user_namespace;
 
 /// Where the system's systemd listens itself, for root alone (systemd(1), "Sockets and FIFOs").
 const PRIVATE: &str = "/run/systemd/private";
