@@ -1,5 +1,6 @@
 //! One more process in a running container.
 
+use std::cell::Cell;
 use std::fs;
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -13,7 +14,10 @@ use super::output::Output;
 
 /// The process that a detached `exec` has left to the suite, which reaps it in the end: an unreaped one would keep init of
 /// its container from ending.
-pub struct Detached(i32);
+pub struct Detached {
+    pid: i32,
+    reaped: Cell<bool>,
+}
 
 impl Bundle {
     /// Launches the container and waits until it is ready; for bundles that sleep.
@@ -69,14 +73,17 @@ impl Bundle {
         call.flag("--pid-file").flag(&file).output().ok();
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.bytes().all(|b| b.is_ascii_digit()), "pid file: {text:?}");
-        Detached(text.parse().unwrap())
+        Detached {
+            pid: text.parse().unwrap(),
+            reaped: Cell::new(false),
+        }
     }
 }
 
 impl Detached {
     /// Its pid on the host.
     pub fn pid(&self) -> i32 {
-        self.0
+        self.pid
     }
 
     /// Waits for its end, as a shim does, and gives its exit code, or 128 + the signal that ended it.
@@ -84,7 +91,7 @@ impl Detached {
     pub fn wait(&self) -> i32 {
         let mut code = None;
         eventually("the detached process to end", || {
-            code = match waitpid(Pid::from_raw(self.0), Some(WaitPidFlag::WNOHANG))
+            code = match waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG))
                 .expect("it is no child of the suite")
             {
                 WaitStatus::Exited(_, code) => Some(code),
@@ -93,19 +100,23 @@ impl Detached {
             };
             code.is_some()
         });
+        self.reaped.set(true);
         code.unwrap()
     }
 
     /// Waits until it has ended, but leaves it a zombie.
     #[track_caller]
     pub fn until_zombie(&self) {
-        eventually("the detached process to end", || !super::alive(self.0));
+        eventually("the detached process to end", || !super::alive(self.pid));
     }
 }
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.0);
+        if self.reaped.get() {
+            return;
+        }
+        let pid = Pid::from_raw(self.pid);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         let _ = waitpid(pid, None);
     }
