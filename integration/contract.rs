@@ -204,6 +204,45 @@ fn an_unrelated_failure_is_not_taken_for_a_missing_program() {
 }
 
 #[test]
+fn hooks_are_named_and_counted() {
+    except!(Runc, Crun; "the words are those of runc since 1.3");
+    let hook = |code: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("exit {code}")] });
+    let c = Bundle::busybox().set("hooks", json!({ "createRuntime": [hook("0"), hook("3")] }));
+    let refusal = Refusal::of(&c, "create", Some("true"), &[]);
+    refusal.says("error running createRuntime hook #1: ");
+    refusal.says("exit status 3");
+    c.assert_no_trace();
+}
+
+for_each_payload!(a_created_container_hears_signals);
+
+fn a_created_container_hears_signals(payload: Payload) {
+    // As the first process of its pid namespace it has to have a handler for that.
+    let c = payload.bundle(&Act::Sleep);
+    c.create().ok();
+    c.kill("TERM").ok();
+    c.until("stopped");
+    c.delete().ok();
+    c.assert_no_trace();
+}
+
+#[test]
+fn a_created_container_holds_nothing_of_the_callers() {
+    except!(Crun; "crun keeps them until the start");
+    let c = Bundle::sleeper();
+    let file = c.scrap("callers");
+    fs::write(&file, "").unwrap();
+    let script = format!("exec 9<'{}'", file.display());
+    c.call("create").before(&script).output().ok();
+    let fds = fs::read_dir(format!("/proc/{}/fd", c.pid())).unwrap().flatten();
+    let held: Vec<_> = fds
+        .filter_map(|fd| fs::read_link(fd.path()).ok())
+        .filter(|target| *target == file)
+        .collect();
+    assert!(held.is_empty(), "{held:?}");
+}
+
+#[test]
 fn a_record_is_what_containerd_decodes() {
     let c = Bundle::busybox();
     let record = Refusal::of(&c, "start", None, &[]).record;

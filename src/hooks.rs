@@ -37,7 +37,8 @@ pub struct Setting<'a> {
 /// Runs `hooks` one after the other, up to the first that fails. `kind` is the name of the list in config.json.
 ///
 /// # Errors
-/// [`Kind::Hook`], one line: `hook createRuntime[0] /path: exit status 1: what it printed to stderr`.
+/// [`Kind::Hook`], one line: `error running createRuntime hook #0: /path: exit status 1: what it printed to stderr`; the first words are
+/// runc's.
 pub fn run(kind: &str, hooks: &[Hook], setting: Setting<'_>) -> Result<()> {
     hooks
         .iter()
@@ -54,7 +55,7 @@ pub fn run_all(kind: &str, hooks: &[Hook], setting: Setting<'_>) -> Vec<Error> {
 fn run_one(kind: &str, index: usize, hook: &Hook, setting: Setting<'_>) -> Result<()> {
     let failed = |what: String| {
         Error::new(Kind::Hook(format!(
-            "hook {kind}[{index}] {}: {what}",
+            "error running {kind} hook #{index}: {}: {what}",
             hook.path.display()
         )))
     };
@@ -257,10 +258,13 @@ mod tests {
         let text = run_shell("echo out; echo one >&2; echo two >&2; exit 3")
             .unwrap_err()
             .to_string();
-        assert_eq!(text, "hook createRuntime[0] /bin/sh: exit status 3: one; two");
+        assert_eq!(
+            text,
+            "error running createRuntime hook #0: /bin/sh: exit status 3: one; two"
+        );
         assert_eq!(
             run_shell("kill -9 $$").unwrap_err().to_string(),
-            "hook createRuntime[0] /bin/sh: signal 9"
+            "error running createRuntime hook #0: /bin/sh: signal 9"
         );
         let missing = Hook {
             path: PathBuf::from("/nonexistent"),
@@ -269,7 +273,10 @@ mod tests {
         let text = run("poststop", &[shell("true"), missing], with(b""))
             .unwrap_err()
             .to_string();
-        assert_eq!(text, "hook poststop[1] /nonexistent: no such file or directory");
+        assert_eq!(
+            text,
+            "error running poststop hook #1: /nonexistent: no such file or directory"
+        );
     }
 
     #[test]
@@ -324,7 +331,7 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(2));
         assert_eq!(
             text,
-            "hook poststart[0] /bin/sh: killed, it ran past its timeout of 1 s: waiting"
+            "error running poststart hook #0: /bin/sh: killed, it ran past its timeout of 1 s: waiting"
         );
         std::thread::sleep(Duration::from_millis(1500));
         assert!(!mark.exists());

@@ -54,7 +54,7 @@ impl Cgroup {
         for place in self.places().iter().filter(|p| !p.is_unified()) {
             match Writer::at(place.dir().join("tasks")).and_then(|tasks| tasks.write("0")) {
                 Err(e) if self.is_lenient() && (is_forbidden(&e) || is_gone(&e)) => {}
-                other => other.wrap(|| "enter the container's cgroup")?,
+                other => other.wrap(|| format!("adding pid {} to the container's cgroup", std::process::id()))?,
             }
         }
         Ok(())

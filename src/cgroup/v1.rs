@@ -17,7 +17,7 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>> {
     if !resources.unified.is_empty() {
         return Err(Error::config(
             "linux.resources.unified",
-            "cannot use unified on cgroup v1",
+            "invalid configuration: cannot use unified on cgroup v1",
         ));
     }
     let mut writes = Vec::new();

@@ -15,7 +15,7 @@ use crate::launch::identity::{CREATED, Identity};
 use crate::ns;
 use crate::payload::{Payload, Seal};
 use crate::plan::{InitPlan, Step};
-use crate::privs::PrivsContext;
+use crate::privs::{PrivStep, PrivsContext};
 use crate::root;
 use crate::sys::{self, process};
 use crate::trace;
@@ -56,18 +56,31 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
         identity,
     } = init;
     trace::enter(trace::Role::Init);
+    if let Some(first) = plan.last.iter().find_map(PrivStep::closes_from) {
+        // The caller may wait for the end of a pipe that is none of the container's business.
+        sys::fd::close_inherited_from(first);
+    }
     let mut room = Room::new(channel, identity, &mut plan);
     if let Err(e) = prepare(&plan, &mut payload, &mut room) {
         room.report(e);
         process::exit_now(1)
     }
     room.channel = None;
+    // The first process of a pid namespace is spared every signal that it has no handler for.
+    // A filter that is loaded already may know nothing of such calls.
+    let mortal = plan.notify.is_none();
+    if mortal {
+        sys::signal::end_on_termination();
+    }
     let Ok(opened) = gate.wait() else { process::exit_now(1) };
+    let calm = if mortal { sys::signal::reset_all() } else { Ok(()) };
     let mut opened = Some(opened);
-    let outcome = carry_out(&plan.after_gate, &mut room).and_then(|()| {
-        let env = std::mem::take(&mut room.privs.env);
-        payload.run(env, || hand_over::<P>(&plan, &mut room.privs, &mut opened))
-    });
+    let outcome = calm
+        .and_then(|()| carry_out(&plan.after_gate, &mut room))
+        .and_then(|()| {
+            let env = std::mem::take(&mut room.privs.env);
+            payload.run(env, || hand_over::<P>(&plan, &mut room.privs, &mut opened))
+        });
     let error = match outcome {
         Ok(never) => match never {},
         Err(error) => error,

@@ -53,7 +53,8 @@ pub fn launch<P: Payload>(
         gate,
         identity: identity.clone(),
     };
-    let others = [dir.as_raw_fd(), channel.as_fd().as_raw_fd()];
+    let mut others = vec![dir.as_raw_fd(), channel.as_fd().as_raw_fd()];
+    others.extend(cgroup_fd.as_ref().map(AsRawFd::as_raw_fd));
     // A stage may have entered a user namespace, and may not clone into a cgroup of the host then.
     let cloned_into = cgroup_fd.is_some() && ns.stage.is_none();
     let child = {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxHugepageLimit, LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ impl Bundle {
             "",
             |spec: &Spec| {
                 let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-                resources.is_some_and(has_doubtful_pids)
+                resources.is_some_and(is_doubtful)
             },
             repair::config,
         )?;
@@ -88,7 +88,7 @@ pub fn process_document(json: &[u8]) -> Result<(Process, Vec<String>)> {
 /// # Errors
 /// As [`Bundle::open`], with paths below `linux.resources`.
 pub fn resources_document(json: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
-    decode(json, "linux.resources", has_doubtful_pids, |value, _| {
+    decode(json, "linux.resources", is_doubtful, |value, _| {
         repair::resources(value)
     })
 }
@@ -105,9 +105,11 @@ pub fn mounts_document(json: &[u8]) -> Result<Vec<Mount>> {
     decode(json, "", |_: &Document| false, |_, _| {}).map(|(document, _)| document.mounts)
 }
 
-/// `oci_spec` reads an absent `pids.limit` as 0, which is a limit; only the tree tells them apart.
-fn has_doubtful_pids(resources: &LinuxResources) -> bool {
-    resources.pids().is_some_and(|pids| pids.limit() == 0)
+/// `oci_spec` reads an absent `pids.limit` as 0, which is a limit; only the tree tells them apart. A page size without name may
+/// have been written `pagesize`, which Go takes for `pageSize`.
+fn is_doubtful(resources: &LinuxResources) -> bool {
+    let no_name = |limit: &LinuxHugepageLimit| limit.page_size().is_empty();
+    resources.pids().is_some_and(|pids| pids.limit() == 0) || resources.hugepage_limits().iter().flatten().any(no_name)
 }
 
 fn decode<T: DeserializeOwned>(

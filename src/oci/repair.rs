@@ -87,6 +87,10 @@ pub fn resources(tree: &mut Value) {
         rule.retain(|key, value| key != "type" || value.as_str() != Some(""));
     }
     for entry in objects(resources.get_mut("hugepageLimits")) {
+        let other = entry.keys().find(|key| key.eq_ignore_ascii_case("pageSize")).cloned();
+        if let Some(size) = other.and_then(|key| entry.remove(&key)) {
+            entry.insert("pageSize".to_owned(), size);
+        }
         // The spec has a u64 here, the crate an i64: what does not fit is as good as no limit.
         if let Some(limit) = entry.get_mut("limit")
             && limit.as_u64().is_some_and(|n| i64::try_from(n).is_err())
@@ -218,6 +222,13 @@ mod tests {
         let b = bundle(json!({"linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": u64::MAX}]}}}));
         let resources = b.spec.linux().as_ref().unwrap().resources().clone().unwrap();
         assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].limit(), -1);
+    }
+
+    #[test]
+    fn page_sizes_may_be_written_in_small_letters() {
+        let b = bundle(json!({"linux": {"resources": {"hugepageLimits": [{"pagesize": "2MB", "limit": 1}]}}}));
+        let resources = b.spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].page_size(), "2MB");
     }
 
     #[test]

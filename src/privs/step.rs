@@ -158,6 +158,14 @@ impl PrivStep {
         }
     }
 
+    /// The first descriptor that the payload does not get, if the step is about descriptors.
+    pub fn closes_from(&self) -> Option<u32> {
+        match self {
+            PrivStep::CloseFds { first } => Some(*first),
+            _ => None,
+        }
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -61,6 +61,24 @@ pub fn close_all_but(first: u32, keep: &[RawFd]) -> Result<()> {
     close_on_exec_from(first)
 }
 
+/// Closes every descriptor from `first` on that this program was started with: those without close-on-exec. Nobody in this
+/// process owns them. Without a procfs at hand they stay.
+pub fn close_inherited_from(first: u32) {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    for fd in numbers
+        .filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first))
+        .collect::<Vec<_>>()
+    {
+        // SAFETY: takes numbers only.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: whatever this program opens has the mark, so this one has no owner here.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
 /// The ranges between `first` and the end that hold none of `keep`.
 fn gaps(first: u32, keep: &[RawFd]) -> Vec<(u32, u32)> {
     let mut kept: Vec<u32> = keep

@@ -18,7 +18,7 @@ pub fn reset_all() -> Result<()> {
         .map_err(|e| Error::sys("sigprocmask(SIG_SETMASK, [])", e))
 }
 
-/// Signals that end a WebAssembly guest at once: those whose default action is to end the process, save the ones that the kernel
+/// Signals that end a container's first process at once as long as it runs our own code, or a WebAssembly guest: those whose default action is to end the process, save the ones that the kernel
 /// raises for something the process did itself. It is PID 1 of its namespace: the kernel drops signals for which it has no handler.
 const TERMINATING: [i32; 14] = [
     nix::libc::SIGHUP,
