@@ -4,7 +4,7 @@
 //! [wasm]
 //! aot = "background"         # or "off", "wait"
 //! cache = "/var/lib/runw/aot"
-//! compile-seconds = 600      # for each tier
+//! compile-seconds = 600      # CPU time for each tier
 //! compile-memory-mib = 4096
 //! cache-size-mib = 4096
 //! ```
@@ -32,7 +32,7 @@ pub struct WasmSettings {
     pub aot: Option<Aot>,
     /// Where native code is kept, absolute.
     pub cache: Option<PathBuf>,
-    /// Seconds that one tier may take.
+    /// Seconds of CPU time that one tier may take.
     pub compile_seconds: Option<u64>,
     /// Address space that the compiler may take, in MiB.
     pub compile_memory_mib: Option<u64>,

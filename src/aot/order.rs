@@ -36,7 +36,7 @@ impl Tier {
 /// What the compilation of one module may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Seconds of wall clock for each tier.
+    /// Seconds of CPU time for each tier.
     pub seconds: u64,
     /// Bytes of address space (`RLIMIT_AS`).
     pub memory: u64,

@@ -30,12 +30,23 @@ pub struct Order {
     pub engine: String,
     /// What each tier may cost.
     pub limits: Limits,
-    /// Nobody waits for it: it comes after everything else that the machine has to do.
-    pub background: bool,
+    /// For what somebody waits; the rest comes after everything else that the machine has to do.
+    pub awaited: Awaits,
     /// The cache, and how many bytes it may take.
     pub cache: PathBuf,
     /// See `cache`.
     pub most: u64,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Awaits {
+    /// Nothing.
+    Nothing,
+    /// Any native code.
+    First,
+    /// Every tier.
+    All,
 }
 
 /// The compiler's program, as it lies beside the runtime's own.
@@ -186,7 +197,7 @@ impl Ahead {
 
     /// Has better code made for the next start, unless there is the best, or somebody is at it.
     pub fn begin(&self) {
-        if let Err(e) = self.compile(true) {
+        if let Err(e) = self.compile(Awaits::Nothing) {
             log::debug(|| format!("{} is not compiled: {e}", self.source.name.display()));
         }
     }
@@ -195,7 +206,7 @@ impl Ahead {
     ///
     /// # Errors
     /// The cache cannot be written to, or the compiler cannot be started.
-    fn compile(&self, background: bool) -> Result<Option<Awaited>> {
+    fn compile(&self, awaited: Awaits) -> Result<Option<Awaited>> {
         if let Some(slot) = self.existing()?
             && self.nothing_to_do(&slot)
         {
@@ -217,7 +228,7 @@ impl Ahead {
             name: self.source.name.to_string_lossy().into_owned(),
             engine: self.engine.clone(),
             limits: self.limits,
-            background,
+            awaited,
             cache: self.cache.clone(),
             most: self.most,
         };
@@ -244,7 +255,7 @@ impl Ahead {
         // One tier after the other, and some time to wait for a turn.
         let until = Instant::now() + self.limits.time() * 2 + Duration::from_secs(10);
         while Instant::now() < until {
-            let begun = self.compile(false)?;
+            let begun = self.compile(Awaits::First)?;
             if let Some(begun) = &begun {
                 begun.wait(until)?;
             }
@@ -284,7 +295,7 @@ impl Ahead {
             slot.forget();
         }
         drop(lock);
-        self.compile(false)?;
+        self.compile(Awaits::All)?;
         // The compiler has the lock until its end.
         drop(idle()?);
         slot.entry(&self.key.to_string())

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use super::artifact::{self, Notes};
 use super::cache::{self, Failure, Slot};
 use super::order::{Tier, tiers};
-use super::request::Order;
+use super::request::{Awaits, Order};
 use super::strip::{Stripped, strip};
 use super::worker::{self, Outcome};
 use super::{Cache, Key, source};
@@ -55,7 +55,7 @@ fn serve(order: &str) -> Result<()> {
     // The lock is held until this process ends, whatever ends it.
     let [module, folder, _lock, ready] = spawn::handed()?;
     let slot = Slot::from_fd(folder);
-    let _turn = order.background.then(|| turn(&order)).flatten();
+    let _turn = (order.awaited == Awaits::Nothing).then(|| turn(&order)).flatten();
     worker::clear(slot.as_fd(), WORK);
     let _ = rustix::fs::unlinkat(slot.as_fd(), DRAFT, AtFlags::empty());
     let (size, stripped) = read(&module, &order)?;
@@ -137,7 +137,11 @@ impl Job {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let work = rustix::fs::openat(self.slot.as_fd(), WORK, flags, Mode::empty()).call(|| "open(work)")?;
             // Once somebody has what he waited for, the rest has time.
-            let background = self.order.background || self.ready.is_none();
+            let background = match self.order.awaited {
+                Awaits::Nothing => true,
+                Awaits::First => self.ready.is_none(),
+                Awaits::All => false,
+            };
             let outcome = worker::compile(&self.module.module, tier, &work, limits, background);
             let outcome = match outcome {
                 Ok(Outcome::Made) => self.keep(tier, &work, begin.elapsed()).map(|()| Outcome::Made),

@@ -17,7 +17,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::sys::process::{self, Child, Ended};
 use crate::sys::sched::{self, SchedAttr};
 use crate::sys::wasmedge::compiler::{self, Level};
-use crate::sys::{cred, exe, namespace};
+use crate::sys::{cred, exe, fd, namespace};
 
 /// The user that the worker becomes if the cache is root's.
 const NOBODY: u32 = 65534;
@@ -26,6 +26,9 @@ pub const OUTPUT: &str = "out.so";
 const COMPLAINT: &str = "error";
 /// The status of a worker that says in [`COMPLAINT`] why it failed.
 const FAILED: i32 = 1;
+
+/// How many times its CPU time a compilation may take by the clock: the machine may have better to do.
+const WALL: u32 = 20;
 
 /// How a compilation ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,9 +63,9 @@ pub fn compile(module: &[u8], tier: Tier, work: &OwnedFd, limits: &Limits, backg
             .and_then(|()| build(module, tier));
         end(made)
     })?;
-    let ended = watch(&child, limits.time())?;
-    Ok(match ended {
-        None => Outcome::Stopped(format!("it takes longer than {} s", limits.seconds)),
+    let slow = || Outcome::Stopped(format!("it takes more than {} s of CPU time", limits.seconds));
+    Ok(match watch(&child, limits.time() * WALL)? {
+        None | Some(Ended::Killed(libc::SIGXCPU)) => slow(),
         Some(Ended::Exited(0)) => Outcome::Made,
         Some(Ended::Exited(FAILED)) => Outcome::Refused(complaint(work)),
         // What LLVM does when it gets no memory.
@@ -136,16 +139,21 @@ fn confine(work: &OwnedFd, limits: &Limits, background: bool, root: bool) -> Res
     // Should memory run out, this is what can be done without. Writing it may be forbidden, as may be the next: it is a courtesy.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     for (resource, most) in [
+        (libc::RLIMIT_CPU, limits.seconds),
         (libc::RLIMIT_AS, limits.memory),
         (libc::RLIMIT_FSIZE, 4 << 30),
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_NOFILE, 64),
     ] {
         let (_, hard) = sched::rlimit(0, resource)?;
-        sched::set_rlimit(0, resource, most.min(hard), most.min(hard))?;
+        // Past the hard limit of CPU time a process is killed without a name for it.
+        let room = if resource == libc::RLIMIT_CPU { 10 } else { 0 };
+        sched::set_rlimit(0, resource, most.min(hard), most.saturating_add(room).min(hard))?;
     }
     isolate(root);
     rustix::process::fchdir(work).call(|| "fchdir(work)")?;
+    // The module, the cache and the lock are the parent's.
+    fd::close_all_but(3, &[])?;
     let rooted = rustix::process::chroot(c".").call(|| "chroot(work)");
     if root {
         rooted?;
