@@ -70,13 +70,15 @@ class Containerd(Space):
 
     def start_daemon(self):
         """Starts containerd, at first or once more, and waits until it answers."""
-        self.process = self.daemon("containerd", "--config", self.work / "config.toml", log="containerd.log")
+        run = 'echo $$ >"$1"; exec containerd --config "$2"'
+        self.process = self.daemon("sh", "-c", run, "sh", self.work / "containerd.pid", self.work / "config.toml", log="containerd.log")
         self.wait("answer", lambda: subprocess.run(self.words("version"), env=self.environment(), capture_output=True).returncode == 0,
                   self.process, log="containerd.log")
 
     def kill_daemon(self):
-        """Kills containerd as a crash does. nsenter, which it replaced, passed on its process id."""
-        self.process.kill()
+        """Kills containerd as a crash does. Its pid is that of the inner namespace."""
+        inner = (self.work / "containerd.pid").read_text().strip()
+        subprocess.run(self.inside("kill", "-KILL", inner), check=True)
         self.process.wait()
 
     def words(self, *words):

@@ -126,11 +126,11 @@ def files(d):
     d.docker("rmi", "-f", "runw-test:committed", keep=False)
 
 
-@case("twelve at once")
+@case("thirty at once")
 def at_once(d):
-    names = [f"{d.name}-{n}" for n in range(12)]
+    names = [f"{d.name}-{n}" for n in range(30)]
     script = "".join(f"docker run --runtime {d.runtime} --name {name} {d.image} sh -c 'echo {name}; exit {n}' & " for n, name in enumerate(names))
-    subprocess.run(["sh", "-c", script + "wait"], env=d.engine.environment(), capture_output=True, timeout=120)
+    subprocess.run(["sh", "-c", script + "wait"], env=d.engine.environment(), capture_output=True, timeout=240)
     for n, name in enumerate(names):
         d.docker("inspect", "-f", STATE, name, want=f"^exited {n} ")
         d.docker("logs", name, want=name)
@@ -205,7 +205,7 @@ def webassembly(d):
     d.docker("inspect", "-f", STATE, d.name, want="^exited 143 ")
 
 
-@case("exec", later=True)
+@case("exec")
 def execute(d):
     d.start("echo ready; exec sleep 60", "-e", "A=1", "--user", "1000")
     d.docker("exec", d.name, "sh", "-c", "id; echo $A; echo err >&2; pwd; cat /proc/self/status | grep -E 'Cap|Seccomp|NoNew'", want="uid=1000")
@@ -221,14 +221,14 @@ def execute(d):
     d.docker("exec", d.name, "sh", "-c", "kill -9 $$", rc=137)
 
 
-@case("top", later=True)
+@case("top")
 def top(d):
     d.start("sleep 61 & echo ready; exec sleep 60")
     reply = d.docker("top", d.name, "-eo", "pid,args", keep=False)
     d.note("processes", sorted(line.split(maxsplit=1)[1] for line in reply.out.splitlines()[1:]))
 
 
-@case("pause", later=True)
+@case("pause")
 def pause(d):
     d.start("echo ready; while :; do date +%s%N; sleep 0.05; done")
     d.docker("pause", d.name)
@@ -243,7 +243,7 @@ def pause(d):
     d.docker("rm", "-f", d.name)
 
 
-@case("update", later=True, needs="memory")
+@case("update", needs="memory")
 def update(d):
     d.start("echo ready; exec sleep 60", "--memory", "64m", "--pids-limit", "50")
     d.docker("update", "--memory", "32m", "--memory-swap", "64m", "--pids-limit", "20", "--cpus", "0.3", d.name)
@@ -253,7 +253,7 @@ def update(d):
     d.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", d.name)
 
 
-@case("health check", later=True)
+@case("health check")
 def health(d):
     d.start("echo ready; exec sleep 60", "--health-cmd", "test -e /tmp", "--health-interval", "200ms", "--health-start-period", "0s")
     for _ in range(50):
@@ -261,3 +261,21 @@ def health(d):
         if status != "starting":
             break
     d.note("health", status, "healthy")
+
+
+@case("dockerd is killed and comes back, with live-restore")
+def live_restore(d):
+    d.engine.reconfigure(**{"live-restore": True})
+    try:
+        d.start("echo ready; exec sleep 1000")
+        pid = d.docker("inspect", "-f", "{{.State.Pid}}", d.name, keep=False).out
+        d.engine.kill_daemon()
+        d.engine.start_daemon()
+        d.docker("inspect", "-f", STATE, d.name, want="^running 0 ")
+        d.note("the same process", d.docker("inspect", "-f", "{{.State.Pid}}", d.name, keep=False).out == pid, True)
+        d.docker("exec", d.name, "echo", "still here", want="still here")
+        d.docker("kill", d.name)
+        d.until()
+        d.docker("inspect", "-f", STATE, d.name, want="^exited 137 ")
+    finally:
+        d.engine.reconfigure(**{"live-restore": False})
