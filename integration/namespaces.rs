@@ -311,6 +311,7 @@ fn a_bind_source_that_only_the_hosts_root_can_reach() {
 
 #[test]
 fn time_offsets() {
+    needs!(std::path::Path::new("/proc/self/ns/time").exists(); "time namespaces");
     except!(Runc; "runc 1.1 knows no time namespace");
     let offsets =
         json!({ "monotonic": { "secs": 7881, "nanosecs": 2_718_281 }, "boottime": { "secs": 1337, "nanosecs": 314 } });
@@ -327,6 +328,7 @@ fn time_offsets() {
 
 #[test]
 fn a_time_namespace_without_offsets() {
+    needs!(std::path::Path::new("/proc/self/ns/time").exists(); "time namespaces");
     except!(Runc; "runc 1.1 knows no time namespace");
     let c = Bundle::busybox().namespace("time", None);
     assert_ne!(c.run(&["readlink", "/proc/self/ns/time"]).ok().text(), own("time"));
@@ -334,6 +336,7 @@ fn a_time_namespace_without_offsets() {
 
 #[test]
 fn time_offsets_with_a_user_namespace() {
+    needs!(std::path::Path::new("/proc/self/ns/time").exists(); "time namespaces");
     except!(Runc, Crun; "runc 1.1 knows no time namespace; crun cannot open the file then");
     let c = Bundle::busybox().user_namespace(100_000, 65536).namespace("time", None);
     let c = c.set("linux.timeOffsets", json!({ "boottime": { "secs": 1000 } }));
