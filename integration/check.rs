@@ -125,7 +125,7 @@ fn an_attempt_finds_what_looking_does_not() {
     assert_eq!(c.create().code, 1);
     check(&c, &[]).ok();
     let tried = check(&c, &["--try"]).exits(1).stdout;
-    assert!(tried.contains("hook createRuntime[0]"), "{tried}");
+    assert!(tried.contains("createRuntime hook #0"), "{tried}");
     c.assert_no_trace();
     c.call("check")
         .no_id()

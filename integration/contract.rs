@@ -204,6 +204,57 @@ fn an_unrelated_failure_is_not_taken_for_a_missing_program() {
 }
 
 #[test]
+fn what_criutils_asks_before_a_checkpoint() {
+    // Podman and CRI-O (crutils): `checkpoint --help` that succeeds says that there is one, an option without its argument that
+    // pods can be restored.
+    let c = Bundle::busybox();
+    let help = c.call("checkpoint").no_id().flag("--help").output().ok();
+    assert!(help.stdout.contains("--image-path"), "{}", help.story());
+    let bare = c
+        .call("restore")
+        .no_bundle_flag()
+        .no_pid_file()
+        .no_id()
+        .flag("--lsm-mount-context")
+        .output();
+    assert_ne!(bare.code, 0, "{}", bare.story());
+    let said = format!("{}{}", bare.stdout, bare.stderr);
+    assert!(
+        said.contains("flag needs an argument") || said.contains("requires an argument"),
+        "{}",
+        bare.story()
+    );
+}
+
+#[test]
+fn a_label_that_cannot_be_given() {
+    only!(Runw; "runc has other words, crun's path is what Podman looks for");
+    needs!(apparmor(); "AppArmor");
+    let c = Bundle::busybox().set("process.apparmorProfile", "no-such-profile");
+    let refusal = Refusal::of(&c, "create", Some("true"), &[]);
+    refusal.says("attr/apparmor/exec`");
+    refusal.says("apply process.apparmorProfile");
+    c.assert_no_trace();
+}
+
+fn apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}
+
+#[test]
+fn operation_not_permitted() {
+    // Podman: 126, as with `permission denied`.
+    except!(Crun; "crun's words begin in upper case");
+    // No privilege lifts this limit above what the kernel has memory for (fs.nr_open).
+    let c = Bundle::busybox().set(
+        "process.rlimits",
+        json!([{ "type": "RLIMIT_NOFILE", "soft": 1u64 << 40, "hard": 1u64 << 40 }]),
+    );
+    Refusal::of(&c, "create", Some("true"), &[]).says("operation not permitted");
+    c.assert_no_trace();
+}
+
+#[test]
 fn hooks_are_named_and_counted() {
     except!(Runc, Crun; "the words are those of runc since 1.3");
     let hook = |code: &str| json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("exit {code}")] });

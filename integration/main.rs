@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 
+mod annotations;
 mod bites;
 mod broken_configs;
 mod capabilities;

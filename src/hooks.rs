@@ -3,9 +3,11 @@
 //! A hook gets its argv and environment as configured, the container's state on stdin, and no descriptor but the standard
 //! ones. What it prints is kept for the error message.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +18,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::config::Hook;
+use crate::config::{Hook, HookOutput};
 use crate::error::{Error, Kind, Result, ResultExt, errno_text};
 use crate::sys::fd::inherit_nothing_from;
 
@@ -32,6 +34,59 @@ pub struct Setting<'a> {
     pub env: Option<&'a [String]>,
     /// Where hooks run, if it is there: in runc that is the bundle, and the root file system for `createContainer`.
     pub dir: Option<&'a Path>,
+    /// Who gets what they print.
+    pub outlets: &'a Outlets,
+}
+
+/// The files that take what hooks print; without one it is only kept for the error message.
+#[derive(Debug, Default)]
+pub struct Outlets {
+    stdout: Option<File>,
+    stderr: Option<File>,
+}
+
+impl Outlets {
+    /// Nobody.
+    pub const NONE: Outlets = Outlets {
+        stdout: None,
+        stderr: None,
+    };
+
+    /// Opens the files that the annotations of a container name, to append to them; they are the host's.
+    ///
+    /// # Errors
+    /// One cannot be opened.
+    pub fn open(annotations: &BTreeMap<String, String>) -> Result<Outlets> {
+        let HookOutput { stdout, stderr } = HookOutput::of(annotations)?;
+        Ok(Outlets {
+            stdout: stdout.map(|path| append_to(&path)).transpose()?,
+            stderr: stderr.map(|path| append_to(&path)).transpose()?,
+        })
+    }
+}
+
+/// Opens a file for what hooks print. That it cannot be made must not be told in the words for a program that is not there.
+fn append_to(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let opened = options.append(true).create(true).mode(0o600).open(path);
+    opened.map_err(|e| {
+        let why = match e.kind() {
+            std::io::ErrorKind::NotFound => "its folder is missing".to_owned(),
+            _ => e.raw_os_error().map_or_else(|| e.to_string(), errno_text),
+        };
+        Error::message(format!("cannot open {path:?} for what hooks print: {why}"))
+    })
+}
+
+/// A stream of a hook: the file, or a pipe to this process.
+fn stream(outlet: Option<&File>) -> Result<Stdio> {
+    match outlet {
+        Some(file) => file
+            .try_clone()
+            .map(Stdio::from)
+            .call(|| "dup(a file for what hooks print)"),
+        None => Ok(Stdio::piped()),
+    }
 }
 
 /// Runs `hooks` one after the other, up to the first that fails. `kind` is the name of the list in config.json.
@@ -61,8 +116,8 @@ fn run_one(kind: &str, index: usize, hook: &Hook, setting: Setting<'_>) -> Resul
     };
     let mut child = command(hook, setting)
         .stdin(state_file(setting.state)?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(stream(setting.outlets.stdout.as_ref())?)
+        .stderr(stream(setting.outlets.stderr.as_ref())?)
         .spawn()
         .map_err(|e| failed(e.raw_os_error().map_or_else(|| e.to_string(), errno_text)))?;
     let mut output = Output::of(&mut child)?;
@@ -222,11 +277,10 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn shell(script: &str) -> Hook {
         Hook {
-            path: PathBuf::from("/bin/sh"),
+            path: "/bin/sh".into(),
             args: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()],
             env: None,
             timeout: None,
@@ -238,6 +292,7 @@ mod tests {
             state,
             env: None,
             dir: None,
+            outlets: &Outlets::NONE,
         }
     }
 
@@ -267,7 +322,7 @@ mod tests {
             "error running createRuntime hook #0: /bin/sh: signal 9"
         );
         let missing = Hook {
-            path: PathBuf::from("/nonexistent"),
+            path: "/nonexistent".into(),
             ..shell("")
         };
         let text = run("poststop", &[shell("true"), missing], with(b""))
@@ -316,6 +371,27 @@ mod tests {
         };
         run("prestart", &[shell("test \"$(pwd)\" = /usr")], dir("/usr")).unwrap();
         run("poststop", &[shell("true")], dir("/nonexistent")).unwrap();
+    }
+
+    #[test]
+    fn what_they_print_goes_to_the_files_that_annotations_name() {
+        let file = std::env::temp_dir().join(format!("runw-hook-output-{}", std::process::id()));
+        std::fs::write(&file, "before\n").unwrap();
+        let annotations = BTreeMap::from([("run.oci.hooks.stderr".to_owned(), file.display().to_string())]);
+        let outlets = Outlets::open(&annotations).unwrap();
+        let setting = Setting {
+            outlets: &outlets,
+            ..with(b"")
+        };
+        let twice = [shell("echo one >&2"), shell("echo out; echo two >&2; exit 1")];
+        let text = run("prestart", &twice, setting).unwrap_err().to_string();
+        let told = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(told, "before\none\ntwo\n");
+        assert_eq!(text, "error running prestart hook #1: /bin/sh: exit status 1: out");
+        let nowhere = BTreeMap::from([("run.oci.hooks.stdout".to_owned(), "/nonexistent/x".to_owned())]);
+        let text = Outlets::open(&nowhere).unwrap_err().to_string();
+        assert!(text.contains("/nonexistent/x"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Config, MountSource, NamespaceKind, NamespaceSource};
+use crate::config::{self, Config, MountSource, NamespaceKind, NamespaceSource, annotated};
 use crate::container::{CgroupManager, Id};
 use crate::error::Result;
 use crate::oci::Bundle;
@@ -32,14 +32,28 @@ pub fn bundle(dir: &Path, manager: CgroupManager, called_as_wasm: bool) -> Vec<F
     findings.extend(sources(&config));
     findings.extend(namespaces(&config));
     findings.push(outcome("cgroup", cgroup(&config, manager)));
-    if let Some(profile) = &config.seccomp {
-        let compiled = seccomp::program(profile, None);
-        findings.push(outcome(
+    match seccomp::of(&config, None) {
+        Ok(None) => {}
+        compiled => findings.push(outcome(
             "profile",
             compiled.map(|_| "linux.seccomp compiles".to_owned()),
-        ));
+        )),
     }
+    findings.extend(annotations(&config));
     findings
+}
+
+/// The annotations that change how the container is run: who wrote them decides what the runtime does.
+fn annotations(config: &Config) -> Option<Finding> {
+    let keys = config.annotations.keys().filter(|key| annotated::is_unsafe(key));
+    let keys: Vec<&str> = keys.map(String::as_str).collect();
+    (!keys.is_empty()).then(|| {
+        Finding::warning(
+            "annotations",
+            format!("{} change how the container is run", keys.join(", ")),
+            "fine if the administrator set them; an engine must not pass on such ones of strangers",
+        )
+    })
 }
 
 fn outcome(about: &'static str, result: Result<String>) -> Finding {

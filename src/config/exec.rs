@@ -106,6 +106,7 @@ impl ExecConfig {
         let said = check::process(given, "process", ids, warnings)?;
         let model = self.process;
         Ok(Process {
+            keep_groups: model.keep_groups,
             umask: said.umask.or(model.umask),
             rlimits: if said.rlimits.is_empty() {
                 model.rlimits

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{IntelRdt, NetDevice, Process, Resources};
+use super::{Annotated, IntelRdt, NetDevice, Process, Resources};
 
 /// A checked config.json.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// `annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// What some of them ask for.
+    pub annotated: Annotated,
     /// `linux.namespaces`.
     pub namespaces: Namespaces,
     /// `linux.uidMappings`; empty without a user namespace.

@@ -25,6 +25,9 @@ pub struct Process {
     pub gid: u32,
     /// `user.additionalGids`.
     pub additional_gids: Vec<u32>,
+    /// The groups of the runtime's caller stay, in the place of those (`run.oci.keep_original_groups`).
+    #[serde(default)]
+    pub keep_groups: bool,
     /// `user.umask`.
     pub umask: Option<u32>,
     /// `rlimits`: resource number (getrlimit(2)), soft, hard.

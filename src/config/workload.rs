@@ -24,6 +24,9 @@ impl Workload {
     }
 }
 
+/// The values that `run.oci.handler` can have: those of the field for WebAssembly.
+pub const HANDLERS: [&str; 6] = ["wasm", "wasm-smart", "wasmedge", "wasmtime", "wasmer", "wamr"];
+
 /// What the annotations say; `None` when the file decides.
 pub fn from_annotations(annotations: &BTreeMap<String, String>, called_as_wasm: bool) -> Option<Workload> {
     let value = |key: &str| annotations.get(key).map(String::as_str);

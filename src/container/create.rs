@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container whose init stands at its gate.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::aot::Ahead;
 use crate::cgroup::{self, Cgroup};
@@ -175,13 +175,15 @@ impl Attempt<'_> {
         .wrap(|| "unable to start container process")?;
         log::debug(|| format!("init has pid {} and stands at its gate", launched.pid));
         let master = kept.map(|socket| tty::receive(socket.as_fd())).transpose()?;
-        tell::tell(
-            &launched,
-            self.options.pidfd_socket.as_deref(),
-            self.options.pid_file.as_deref(),
-        )?;
+        tell::tell(&launched, self.pidfd_socket(&config), self.options.pid_file.as_deref())?;
         self.locked.commit()?;
         Ok((record, launched, master))
+    }
+
+    /// Who gets a pidfd of init: the command line goes before the annotation.
+    pub(super) fn pidfd_socket<'c>(&'c self, config: &'c Config) -> Option<&'c Path> {
+        let annotated = config.annotated.pidfd_receiver.as_ref();
+        self.options.pidfd_socket.as_ref().or(annotated).map(PathBuf::as_path)
     }
 
     pub(super) fn locate_cgroup(&self, config: &Config) -> Result<Cgroup> {

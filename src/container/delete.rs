@@ -119,10 +119,15 @@ pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
         return Ok(());
     }
     let state = start::identity(record).state("stopped", None)?;
+    let outlets = hooks::Outlets::open(&record.annotations).unwrap_or_else(|e| {
+        log::warn(e.to_string());
+        hooks::Outlets::NONE
+    });
     let setting = hooks::Setting {
         state: &state,
         env: None,
         dir: Some(&record.bundle),
+        outlets: &outlets,
     };
     for e in hooks::run_all("poststop", &record.hooks.poststop, setting) {
         log::warn(e.to_string());

@@ -116,7 +116,7 @@ impl Restoration<'_> {
         };
         tell::tell(
             &launched,
-            self.options.create.pidfd_socket.as_deref(),
+            self.attempt.pidfd_socket(config),
             self.options.create.pid_file.as_deref(),
         )?;
         self.locked().commit()?;
@@ -133,9 +133,8 @@ impl Restoration<'_> {
         if time(&pid.to_string()) != time("self") {
             kept.add_namespace(NamespaceKind::Time);
         }
-        let profile = self.config.seccomp.as_deref();
-        let filter = profile.map(|profile| seccomp::program(profile, seccomp_cache().as_deref()));
-        kept.save(self.locked(), filter.transpose()?.as_ref())
+        let filter = seccomp::of(self.config, seccomp_cache().as_deref())?;
+        kept.save(self.locked(), filter.as_ref())
     }
 
     fn locked(&self) -> &Locked {
@@ -218,6 +217,7 @@ impl Restoration<'_> {
             state: &state,
             env: None,
             dir: Some(&record.bundle),
+            outlets: &hooks::Outlets::open(&record.annotations)?,
         };
         hooks::run("prestart", &record.hooks.prestart, setting)?;
         hooks::run("createRuntime", &record.hooks.create_runtime, setting)

@@ -50,6 +50,7 @@ pub(super) fn open(locked: &Locked, record: &Record) -> Result<Option<Notificati
         state: &state,
         env: None,
         dir: Some(&record.bundle),
+        outlets: &hooks::Outlets::open(&record.annotations)?,
     };
     hooks::run("poststart", &record.hooks.poststart, setting).inspect_err(|_| {
         if let Err(e) = delete::end(record) {

@@ -13,7 +13,8 @@ use crate::tty;
 /// Nobody listens there, or the file cannot be written.
 pub(super) fn tell(launched: &Launched, pidfd_socket: Option<&Path>, pid_file: Option<&Path>) -> Result<()> {
     if let Some(path) = pidfd_socket {
-        tty::send_fd(path, launched.pidfd.as_fd(), b"pidfd").wrap(|| "send the pidfd (--pidfd-socket)")?;
+        tty::send_fd(path, launched.pidfd.as_fd(), b"pidfd")
+            .wrap(|| "send the pidfd (--pidfd-socket or run.oci.pidfd_receiver)")?;
     }
     match pid_file {
         Some(path) => write_pid_file(path, launched.pid.as_raw_nonzero().get()),

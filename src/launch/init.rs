@@ -175,13 +175,19 @@ impl Room {
             Step::Root(step) => step.apply(&mut self.root),
             Step::NetDevices => self.take_devices(),
             Step::RuntimeHooks => self.ask(&ToParent::Hooks),
-            Step::ContainerHooks { kind, hooks, dir } => {
+            Step::ContainerHooks {
+                kind,
+                hooks,
+                dir,
+                outlets,
+            } => {
                 // In the container's namespaces the pid is the one that the container sees (runtime.md, "State").
                 let pid = rustix::process::getpid().as_raw_nonzero().get();
                 let setting = hooks::Setting {
                     state: &self.identity.state(CREATED, Some(pid))?,
                     env: Some(&self.privs.env),
                     dir: dir.as_deref(),
+                    outlets,
                 };
                 hooks::run(kind, hooks, setting)
             }

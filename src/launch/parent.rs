@@ -169,6 +169,7 @@ fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<(
         state: &state,
         env: None,
         dir: Some(&identity.bundle),
+        outlets: &hooks::Outlets::open(&identity.annotations)?,
     };
     hooks::run("prestart", &parent.hooks.prestart, setting)?;
     hooks::run("createRuntime", &parent.hooks.create_runtime, setting)

@@ -1,18 +1,20 @@
 //! From a checked config to a plan.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use super::{InitPlan, Joining, ParentPlan, Plan, Step, Wishes};
 use crate::cgroup::{Cgroup, Mode};
 use crate::config::{
-    Config, MountSource, NamespaceKind as Kind, NamespaceSource, Process, Propagation, PropagationKind, SeccompListener,
+    Config, Hook, MountSource, NamespaceKind as Kind, NamespaceSource, Process, Propagation, PropagationKind,
+    SeccompListener,
 };
 use crate::error::{Error, Result};
+use crate::hooks::Outlets;
 use crate::log;
 use crate::ns::{self, NsPlan};
 use crate::privs::{self, PrivStep, PrivsInput, PrivsPlan, Seal, seccomp};
-use crate::root::{self, CgroupView, Hierarchy, RootOptions, RootPlan, RootStep};
+use crate::root::{self, CgroupView, Hierarchy, MountLabel, RootOptions, RootPlan, RootStep};
 use crate::tty::Outlet;
 
 /// Decides everything about a launch.
@@ -74,13 +76,16 @@ fn root_options(config: &Config, cgroup: &Cgroup, wishes: &Wishes<'_>) -> RootOp
 }
 
 /// Engines set the label whatever the host is; without SELinux no file system knows the option that carries it.
-fn mount_label(config: &Config) -> Option<Arc<str>> {
+fn mount_label(config: &Config) -> Option<MountLabel> {
     let label = config.mount_label.as_deref()?;
     let known = privs::selinux_enabled();
     if !known {
         log::warn("linux.mountLabel: SELinux is not enabled on this host, mounts get no label");
     }
-    known.then(|| label.into())
+    known.then(|| MountLabel {
+        context: config.annotated.mount_context,
+        text: label.into(),
+    })
 }
 
 /// A container with a cgroup namespace and a writable mount of cgroup v2 may manage its subtree: the folder is handed to the
@@ -121,13 +126,13 @@ fn init_plan(
     if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
         steps.push(Step::RuntimeHooks);
     }
-    if !hooks.create_container.is_empty() {
-        steps.push(Step::ContainerHooks {
-            kind: "createContainer",
-            hooks: hooks.create_container.clone(),
-            dir: Some(config.rootfs.clone()),
-        });
-    }
+    let folder = Some(config.rootfs.clone());
+    steps.extend(container_hooks(
+        config,
+        "createContainer",
+        &hooks.create_container,
+        folder,
+    )?);
     steps.extend(root.enter.into_iter().chain(root.seal).map(Step::Root));
     if seal == Seal::Now && !config.namespaces.is_new(Kind::Mount) {
         steps.extend(own_view());
@@ -137,24 +142,30 @@ fn init_plan(
         steps.push(Step::Terminal { size });
     }
     steps.extend(privs.late.into_iter().map(Step::Priv));
-    let mut after_gate = Vec::new();
-    if !hooks.start_container.is_empty() {
-        after_gate.push(Step::ContainerHooks {
-            kind: "startContainer",
-            hooks: hooks.start_container.clone(),
-            dir: None,
-        });
-    }
+    let after_gate = container_hooks(config, "startContainer", &hooks.start_container, None)?;
     let (notify, last) = split_notify(privs.last);
     Ok(InitPlan {
         steps,
         notify,
-        after_gate,
+        after_gate: after_gate.into_iter().collect(),
         last,
         env: process.env.clone(),
         console,
         proc: procfs_for(process)?,
     })
+}
+
+/// The step that runs hooks in the container, if there are any. What they print may go to files that only the host has.
+fn container_hooks(config: &Config, kind: &'static str, hooks: &[Hook], dir: Option<PathBuf>) -> Result<Option<Step>> {
+    if hooks.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Step::ContainerHooks {
+        kind,
+        hooks: hooks.to_vec(),
+        dir,
+        outlets: Outlets::open(&config.annotations)?,
+    }))
 }
 
 /// The procfs through which labels are written, if there are any.
@@ -185,10 +196,7 @@ pub(super) fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivSt
 }
 
 fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>) -> Result<PrivsInput<'a>> {
-    let profile = config.seccomp.as_deref();
-    let seccomp = profile
-        .map(|p| seccomp::program(p, wishes.seccomp_cache.as_deref()))
-        .transpose()?;
+    let seccomp = seccomp::of(config, wishes.seccomp_cache.as_deref())?;
     Ok(PrivsInput {
         process,
         id: wishes.id,

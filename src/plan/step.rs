@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cgroup::Cgroup;
 use crate::config::{Hook, TimeOffset};
+use crate::hooks::Outlets;
 use crate::ns::Join;
 use crate::privs::{ParentStep, PrivStep};
 use crate::root::RootStep;
@@ -61,6 +62,8 @@ pub enum Step {
         hooks: Vec<Hook>,
         /// Where to run them; `None`: where init is.
         dir: Option<PathBuf>,
+        /// Who gets what they print.
+        outlets: Outlets,
     },
     /// Lead a session of its own (setsid(2)).
     Session,

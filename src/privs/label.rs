@@ -126,8 +126,9 @@ fn write(proc: BorrowedFd<'_>, files: &[&str], text: &str) -> Result<()> {
         match rustix::fs::openat2(proc, *file, flags, Mode::empty(), resolve) {
             Err(Errno::NOENT) if i + 1 < files.len() => {}
             opened => {
-                let fd = opened.call(|| format!("open(/proc/{file})"))?;
-                rustix::io::write(&fd, text.as_bytes()).call(|| format!("write(/proc/{file}, {text:?})"))?;
+                // Podman knows the failure by a path in backquotes that ends like this; no backquote may follow.
+                let fd = opened.call(|| format!("open `/proc/{file}`"))?;
+                rustix::io::write(&fd, text.as_bytes()).call(|| format!("write {text:?} to `/proc/{file}`"))?;
                 return Ok(());
             }
         }
@@ -152,6 +153,29 @@ mod tests {
             now: true,
         };
         assert_eq!(selinux.writing(), (&["thread-self/attr/current"][..], "l".to_owned()));
+    }
+
+    #[test]
+    fn a_failure_names_the_file_as_podman_looks_for_it() {
+        // No module takes these, and none at all takes nothing.
+        let label = "no such label".to_owned();
+        for (now, ending) in [(false, "/exec`"), (true, "/current`")] {
+            let selinux = Label::Selinux {
+                label: label.clone(),
+                now,
+            };
+            let apparmor = Label::AppArmor {
+                profile: label.clone(),
+                now,
+            };
+            for refused in [selinux, apparmor] {
+                let text = refused.write(None).unwrap_err().to_string();
+                let (first, last) = (text.find("`/proc/").unwrap(), text.rfind('`').unwrap());
+                let path = &text[first..=last];
+                assert!(path.contains("/attr/") && path.ends_with(ending), "{text}");
+                assert!(text.starts_with("apply process."), "{text}");
+            }
+        }
     }
 
     #[test]

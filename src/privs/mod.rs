@@ -166,7 +166,7 @@ fn late(input: &PrivsInput) -> Vec<PrivStep> {
     steps.push(PrivStep::User {
         uid: p.uid,
         gid: p.gid,
-        groups: p.additional_gids.clone(),
+        groups: (!p.keep_groups).then(|| p.additional_gids.clone()),
         user_namespace: input.user_namespace || ns::in_user_namespace(),
     });
     steps.push(PrivStep::SettleCwd { path: p.cwd.clone() });

@@ -75,8 +75,8 @@ pub enum PrivStep {
         uid: u32,
         /// `gid`
         gid: u32,
-        /// `additionalGids`
-        groups: Vec<u32>,
+        /// `additionalGids`; `None`: those of the runtime's caller stay.
+        groups: Option<Vec<u32>>,
         /// In a user namespace setgroups may be denied.
         user_namespace: bool,
     },
@@ -204,7 +204,7 @@ impl PrivStep {
                 gid,
                 groups,
                 user_namespace,
-            } => user::become_user(*uid, *gid, groups, *user_namespace),
+            } => user::become_user(*uid, *gid, groups.as_deref(), *user_namespace),
             PrivStep::SettleCwd { path } => cwd::settle(path, ctx.entered.unwrap_or(Entered::Later)),
             PrivStep::Capabilities { sets, ambient } => cred::set_capabilities(*sets)
                 .and_then(|()| cred::set_ambient(*ambient))

@@ -14,6 +14,7 @@ fn process() -> Process {
         uid: 0,
         gid: 0,
         additional_gids: Vec::new(),
+        keep_groups: false,
         umask: None,
         rlimits: Vec::new(),
         capabilities: Capabilities {

@@ -35,24 +35,28 @@ pub(super) fn join_keyring(name: &str, grant: Option<u32>) -> Result<()> {
 }
 
 /// Groups, group and user, in the order that keeps the right to do the next; the permitted capabilities survive.
-pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32], user_namespace: bool) -> Result<()> {
+pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>, user_namespace: bool) -> Result<()> {
     cred::keep_capabilities(true)?;
-    match cred::set_groups(groups) {
-        // In a user namespace made without privilege setgroups is denied for good.
-        Err(e) if user_namespace && e.errno() == Some(nix::libc::EPERM) => match groups {
-            [] => {}
-            _ => {
-                return Err(process_error(
-                    "user.additionalGids",
-                    "a rootless container without newgidmap can have none",
-                ));
-            }
-        },
-        other => other.map_err(|e| unmapped(e, "additionalGids", || format!("{groups:?}")))?,
+    if let Some(groups) = groups {
+        become_member(groups, user_namespace)?;
     }
     cred::set_gid(gid).map_err(|e| unmapped(e, "gid", || gid.to_string()))?;
     cred::set_uid(uid).map_err(|e| unmapped(e, "uid", || uid.to_string()))?;
     cred::keep_capabilities(false)
+}
+
+fn become_member(groups: &[u32], user_namespace: bool) -> Result<()> {
+    match cred::set_groups(groups) {
+        // In a user namespace made without privilege setgroups is denied for good.
+        Err(e) if user_namespace && e.errno() == Some(nix::libc::EPERM) => match groups {
+            [] => Ok(()),
+            _ => Err(process_error(
+                "user.additionalGids",
+                "a rootless container without newgidmap can have none",
+            )),
+        },
+        other => other.map_err(|e| unmapped(e, "additionalGids", || format!("{groups:?}"))),
+    }
 }
 
 fn unmapped(e: Error, field: &str, value: impl FnOnce() -> String) -> Error {

@@ -68,7 +68,7 @@ fn mask_if_rootless(step: &MountStep, target: &Target, why: Error, room: &mut Ro
     if !step.cgroup.rootless {
         return Err(why);
     }
-    let tree = filesystem::make_mask(step.label.as_deref())?;
+    let tree = filesystem::make_mask(step.label.as_ref())?;
     step.attach(tree, target, SetClear::default(), false, room).map(drop)
 }
 

@@ -8,7 +8,7 @@ use super::idmap::{self, UserNamespaces};
 use super::mount::{MountStep, is_bound};
 use super::step::Cover;
 use super::tree::Tree;
-use super::{CgroupView, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
+use super::{CgroupView, MountLabel, RootOptions, RootPlan, RootStep, attributes, bind, devices, resolve, target};
 use crate::config::{Config, Mount, MountSource, NamespaceKind, PropagationKind};
 use crate::error::{Result, Wrap};
 
@@ -81,7 +81,7 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
 struct Mounts<'a> {
     config: &'a Config,
     in_userns: bool,
-    label: Option<Arc<str>>,
+    label: Option<MountLabel>,
     cgroup: Arc<CgroupView>,
     namespaces: UserNamespaces,
 }

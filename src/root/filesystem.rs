@@ -4,8 +4,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::attributes;
 use super::tree::{Classic, Tree};
+use super::{MountLabel, attributes};
 use crate::config::Mount;
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::mount::{FsContext, attr};
@@ -89,9 +89,9 @@ impl Recipe {
 
     /// Adds the SELinux label of the files.
     #[must_use]
-    pub(super) fn labelled(self, label: Option<&str>) -> Self {
+    pub(super) fn labelled(self, label: Option<&MountLabel>) -> Self {
         match label {
-            Some(label) => self.with("context", label),
+            Some(label) => self.with(label.context.option(), &label.text),
             None => self,
         }
     }
@@ -118,7 +118,8 @@ impl Recipe {
         let options = self.parameters.iter().filter_map(|parameter| match parameter {
             Parameter::Flag(key) if is_flag(key) => None,
             Parameter::Flag(key) => Some(key.clone()),
-            Parameter::Text(key, value) if key == "context" => Some(format!("context={value:?}")),
+            // A label holds commas.
+            Parameter::Text(key, value) if key.ends_with("context") => Some(format!("{key}={value:?}")),
             Parameter::Text(key, value) => Some(format!("{key}={value}")),
         });
         options.collect::<Vec<_>>().join(",")
@@ -210,7 +211,7 @@ pub(super) fn split_options(entry: &str) -> Vec<&str> {
 }
 
 /// An empty, read-only directory to hide others with.
-pub(super) fn make_mask(label: Option<&str>) -> Result<Tree> {
+pub(super) fn make_mask(label: Option<&MountLabel>) -> Result<Tree> {
     let with_inodes = |count: &str| {
         let recipe = Recipe::new("tmpfs", "tmpfs", attr::RDONLY)
             .with("nr_blocks", "1")
@@ -230,6 +231,7 @@ pub(super) fn make_mask(label: Option<&str>) -> Result<Tree> {
 mod tests {
     use super::super::mount::tests::filesystem;
     use super::*;
+    use crate::config::MountContext;
 
     fn flag(key: &str) -> Parameter {
         Parameter::Flag(key.into())
@@ -262,7 +264,13 @@ mod tests {
         mount.sb_flags = 1 << 4 | 1 << 7;
         mount.sb_clear = 1 << 25;
         mount.attr_set = attr::RDONLY;
-        let recipe = Recipe::of(&mount, "ext4", "/dev/sdb", attr::RDONLY).labelled(Some("a,b"));
+        let label = |context| MountLabel {
+            context,
+            text: "a,b".into(),
+        };
+        let recipe = |context| Recipe::of(&mount, "ext4", "/dev/sdb", attr::RDONLY).labelled(Some(&label(context)));
+        assert_eq!(recipe(MountContext::Root).data(), "rootcontext=\"a,b\"");
+        let recipe = recipe(MountContext::Context);
         assert_eq!(recipe.data(), "context=\"a,b\"");
         assert_eq!(recipe.mount_flags(), 1 | 1 << 4 | 1 << 7 | 1 << 21);
         assert_eq!(

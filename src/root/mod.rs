@@ -37,6 +37,8 @@ mod tree;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::MountContext;
+
 pub use console::{Console, open as open_console};
 pub use draw::draw;
 pub use enter::{change_to, mount_below, take_down};
@@ -54,11 +56,20 @@ pub struct RootOptions {
     /// The container has a user namespace of its own, new or joined.
     pub in_userns: bool,
     /// `linux.mountLabel`, where the host has SELinux.
-    pub mount_label: Option<Arc<str>>,
+    pub mount_label: Option<MountLabel>,
     /// procfs and sysfs are read-only, wherever they are.
     pub readonly_kernel_files: bool,
     /// The container gets a terminal: a pty of its own devpts, bound to `/dev/console`.
     pub console: bool,
+}
+
+/// The SELinux label of what is mounted fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountLabel {
+    /// The option that carries it.
+    pub context: MountContext,
+    /// The label.
+    pub text: Arc<str>,
 }
 
 /// The control groups of a container as the host sees them.

@@ -8,7 +8,7 @@ use super::attributes::{self, SetClear};
 use super::filesystem::Recipe;
 use super::target::{self, Target};
 use super::tree::{self, Alteration, Tree};
-use super::{CgroupView, Room, bind, cgroup, copyup, idmap};
+use super::{CgroupView, MountLabel, Room, bind, cgroup, copyup, idmap};
 use crate::config::{Mount, MountSource};
 use crate::error::{Result, Wrap};
 use crate::sys::mount::{Change, Copying, attr};
@@ -19,7 +19,7 @@ pub struct MountStep {
     /// What config.json asks for; the destination is clean.
     pub(super) mount: Mount,
     /// `linux.mountLabel`.
-    pub(super) label: Option<Arc<str>>,
+    pub(super) label: Option<MountLabel>,
     /// The source, opened and id-mapped by the runtime before the clone.
     pub(super) source: Option<OwnedFd>,
     /// The propagation that takes such a source out of the host's peer groups; 0: none.
@@ -62,7 +62,7 @@ impl MountStep {
         let attributes = attributes::of_filesystem(&self.mount);
         let mut recipe = Recipe::of(&self.mount, fstype, device, attributes);
         if takes_label(fstype) {
-            recipe = recipe.labelled(self.label.as_deref());
+            recipe = recipe.labelled(self.label.as_ref());
         }
         if fstype == "tmpfs" && target.existed {
             recipe = recipe.take_over_mode(target.fd.as_fd())?;

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags};
 
 use super::resolve::{self, Found};
 use super::tree::{self, Alteration, Tree};
-use super::{Room, devices, filesystem};
+use super::{MountLabel, Room, devices, filesystem};
 use crate::error::{Result, ResultExt, Wrap};
 use crate::sys::mount::{Change, attr};
 
@@ -68,7 +68,7 @@ pub(super) fn protect(paths: &[PathBuf], room: &mut Room) -> Result<()> {
 
 /// Hides each path: a file behind the null device, a directory behind an empty one, which they all share. Missing ones are
 /// skipped.
-pub(super) fn mask(paths: &[PathBuf], label: Option<&str>, room: &mut Room) -> Result<()> {
+pub(super) fn mask(paths: &[PathBuf], label: Option<&MountLabel>, room: &mut Room) -> Result<()> {
     let mut masks = Masks {
         label,
         room,
@@ -83,7 +83,7 @@ pub(super) fn mask(paths: &[PathBuf], label: Option<&str>, room: &mut Room) -> R
 }
 
 struct Masks<'a> {
-    label: Option<&'a str>,
+    label: Option<&'a MountLabel>,
     room: &'a mut Room,
     /// The null device of the container.
     null: Option<OwnedFd>,

@@ -1,12 +1,11 @@
 //! The steps that init carries out.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustix::fs::Mode;
 
 use super::mount::MountStep;
-use super::{Room, console, devices, enter, kernel, seal};
+use super::{MountLabel, Room, console, devices, enter, kernel, seal};
 use crate::config::{Device, Propagation};
 use crate::error::Result;
 
@@ -63,7 +62,7 @@ pub enum RootStep {
         /// The paths.
         paths: Vec<PathBuf>,
         /// `linux.mountLabel`.
-        label: Option<Arc<str>>,
+        label: Option<MountLabel>,
     },
     /// `root.readonly`.
     ReadonlyRoot,
@@ -160,7 +159,7 @@ impl RootStep {
             RootStep::Sysctl(sysctls) => seal::write_sysctls(sysctls, room),
             RootStep::ReadonlyMounts => seal::close_mounts(room),
             RootStep::ReadonlyPaths(paths) => seal::protect(paths, room),
-            RootStep::MaskedPaths { paths, label } => seal::mask(paths, label.as_deref(), room),
+            RootStep::MaskedPaths { paths, label } => seal::mask(paths, label.as_ref(), room),
             RootStep::ReadonlyRoot => seal::close_root(room),
             RootStep::ReadonlyKernelFiles => kernel::close_files(room),
         }

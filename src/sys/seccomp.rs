@@ -42,6 +42,18 @@ pub struct Instruction {
     pub k: u32,
 }
 
+impl Instruction {
+    /// One `struct sock_filter` in the byte order of this machine.
+    pub fn from_bytes(bytes: &[u8; 8]) -> Instruction {
+        Instruction {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        }
+    }
+}
+
 /// Loads `program` as a filter of the calling thread, and of all threads with [`FLAG_TSYNC`] (seccomp(2),
 /// `SECCOMP_SET_MODE_FILTER`). Gives the notification descriptor, close-on-exec, with [`FLAG_NEW_LISTENER`].
 ///

@@ -33,7 +33,8 @@ pub use live::{live_destinations, live_mounts};
 pub use process::{IdMaps, process};
 pub use resources::resources;
 
-use super::{Config, NamespaceKind, Namespaces, Process, Propagation, PropagationKind, Resources};
+use super::annotated;
+use super::{Annotated, Config, NamespaceKind, Namespaces, Process, Propagation, PropagationKind, Resources};
 use crate::error::{Error, Result};
 use crate::oci::Bundle;
 
@@ -56,7 +57,9 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         uids: &uid_mappings,
         gids: &gid_mappings,
     };
-    let process = init_process(spec, ids, &mut warnings)?;
+    let annotations = annotations(spec);
+    let annotated = annotated::read(&annotations, &mut warnings)?;
+    let process = init_process(spec, ids, &annotated, &mut warnings)?;
     let resources = match section(linux, Linux::resources) {
         Some(r) => resources::resources(r, "linux.resources", &mut warnings)?,
         None => Resources::default(),
@@ -76,7 +79,7 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         hostname: uts_name(spec.hostname(), "hostname", &namespaces)?,
         domainname: uts_name(spec.domainname(), "domainname", &namespaces)?,
         hooks: hooks::hooks(spec.hooks().as_ref())?,
-        annotations: annotations(spec),
+        annotations,
         time_offsets: namespaces::time_offsets(section(linux, Linux::time_offsets), &namespaces)?,
         devices: devices::devices(section(linux, Linux::devices).map(Vec::as_slice))?,
         net_devices: network::net_devices(section(linux, Linux::net_devices), &namespaces)?,
@@ -84,7 +87,8 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         resources,
         intel_rdt: rdt::intel_rdt(section(linux, Linux::intel_rdt))?,
         sysctl: sysctl::sysctl(section(linux, Linux::sysctl), &namespaces)?,
-        seccomp: seccomp::seccomp(section(linux, Linux::seccomp))?,
+        seccomp: seccomp::seccomp(section(linux, Linux::seccomp), annotated.seccomp_receiver.as_deref())?,
+        annotated,
         rootfs_propagation: rootfs_propagation(section(linux, Linux::rootfs_propagation))?,
         masked_paths: hidden_paths(section(linux, Linux::masked_paths), "linux.maskedPaths", &namespaces)?,
         readonly_paths: readonly_paths(section(linux, Linux::readonly_paths), &namespaces, &mut warnings)?,
@@ -97,12 +101,18 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
 }
 
 /// `process`, with what `linux` says about it.
-fn init_process(spec: &Spec, ids: IdMaps<'_>, warnings: &mut Vec<String>) -> Result<Option<Process>> {
+fn init_process(
+    spec: &Spec,
+    ids: IdMaps<'_>,
+    annotated: &Annotated,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Process>> {
     let linux = spec.linux().as_ref();
     let Some(given) = spec.process() else {
         return Ok(None);
     };
     Ok(Some(Process {
+        keep_groups: annotated.keep_groups,
         personality: scheduling::personality(section(linux, Linux::personality))?,
         memory_policy: numa::memory_policy(section(linux, Linux::memory_policy))?,
         ..process::process(given, "process", ids, warnings)?

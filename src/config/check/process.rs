@@ -49,6 +49,7 @@ pub fn process(given: &SpecProcess, at: &str, ids: IdMaps<'_>, warnings: &mut Ve
         uid: user.uid(),
         gid: user.gid(),
         additional_gids,
+        keep_groups: false,
         umask: user.umask().map(|mask| umask(mask, at)).transpose()?,
         rlimits: rlimits(given.rlimits().as_deref().unwrap_or_default(), at)?,
         capabilities,

@@ -1,5 +1,7 @@
 //! `linux.seccomp`: what can be said before libseccomp sees it.
 
+use std::path::Path;
+
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSyscall};
 
 use crate::error::{Error, Result};
@@ -7,8 +9,17 @@ use crate::error::{Error, Result};
 /// The highest errno a filter can return (seccomp(2)).
 const MAX_ERRNO: u32 = 4095;
 
-pub(super) fn seccomp(given: Option<&LinuxSeccomp>) -> Result<Option<Box<LinuxSeccomp>>> {
+/// `receiver` is the agent that an annotation names; the section's own goes before it.
+pub(super) fn seccomp(given: Option<&LinuxSeccomp>, receiver: Option<&Path>) -> Result<Option<Box<LinuxSeccomp>>> {
     let Some(given) = given else { return Ok(None) };
+    let mut given = given.clone();
+    let unnamed = given
+        .listener_path()
+        .as_ref()
+        .is_none_or(|path| path.as_os_str().is_empty());
+    if let (true, Some(receiver)) = (unnamed, receiver) {
+        given.set_listener_path(Some(receiver.to_owned()));
+    }
     let at = |field: &str| format!("linux.seccomp.{field}");
     if given.default_action() == Action::ScmpActNotify {
         let problem = "SCMP_ACT_NOTIFY cannot be the default, the container could not even be set up: name the syscalls to notify";
@@ -38,7 +49,7 @@ pub(super) fn seccomp(given: Option<&LinuxSeccomp>) -> Result<Option<Box<LinuxSe
             "needs listenerPath, set that or drop this",
         ));
     }
-    Ok(Some(Box::new(given.clone())))
+    Ok(Some(Box::new(given)))
 }
 
 fn syscall(rule: &LinuxSyscall, has_listener: bool, at: impl Fn() -> String) -> Result<()> {

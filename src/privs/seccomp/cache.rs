@@ -137,13 +137,13 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Program> {
         return None;
     }
     let (flags, code) = content.strip_prefix(FORMAT)?.split_first_chunk()?;
-    let chunks = code.chunks_exact(size_of::<Instruction>());
-    if code.is_empty() || !chunks.remainder().is_empty() {
+    let (chunks, rest) = code.as_chunks();
+    if chunks.is_empty() || !rest.is_empty() {
         return None;
     }
     Some(Program {
         flags: u32::from_ne_bytes(*flags),
-        instructions: chunks.map(compile::decode).collect(),
+        instructions: chunks.iter().map(Instruction::from_bytes).collect(),
     })
 }
 

@@ -54,7 +54,8 @@ pub(super) fn compile_long(profile: &LinuxSeccomp) -> Result<Program> {
     Ok(Program { flags, instructions })
 }
 
-fn flags(profile: &LinuxSeccomp) -> u32 {
+/// The flags with which a filter for `profile` is loaded, but for those that its rules ask for.
+pub(super) fn flags(profile: &LinuxSeccomp) -> u32 {
     let Some(flags) = profile.flags() else {
         // Without the section runc sets this one: the speculation mitigation that seccomp would bring costs more than it helps.
         return sys::FLAG_SPEC_ALLOW;
@@ -67,6 +68,13 @@ fn flags(profile: &LinuxSeccomp) -> u32 {
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => sys::FLAG_WAIT_KILLABLE_RECV,
         }
     })
+}
+
+/// The first system call of `profile` that libseccomp does not know.
+pub(super) fn unknown(profile: &LinuxSeccomp) -> Option<(usize, &str)> {
+    let rules = profile.syscalls().iter().flatten().enumerate();
+    let mut names = rules.flat_map(|(i, rule)| rule.names().iter().map(move |name| (i, name.as_str())));
+    names.find(|(_, name)| ScmpSyscall::from_name(name).is_err())
 }
 
 fn uses_notify(profile: &LinuxSeccomp) -> bool {
@@ -228,15 +236,5 @@ fn export(filter: &ScmpFilterContext) -> Result<Vec<Instruction>> {
     file.rewind()
         .and_then(|()| file.read_to_end(&mut bytes))
         .call(|| "read(the seccomp program)")?;
-    Ok(bytes.chunks_exact(size_of::<Instruction>()).map(decode).collect())
-}
-
-/// One `struct sock_filter` in the byte order of this machine.
-pub(super) fn decode(bytes: &[u8]) -> Instruction {
-    Instruction {
-        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-        jt: bytes[2],
-        jf: bytes[3],
-        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-    }
+    Ok(bytes.as_chunks().0.iter().map(Instruction::from_bytes).collect())
 }

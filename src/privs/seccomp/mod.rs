@@ -15,7 +15,37 @@ pub use compile::compile;
 pub use engine::engine;
 pub use listener::{ContainerProcessState, send_listener};
 
-use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
+use std::path::Path;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::sys::seccomp::{FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, Instruction};
+
+/// The program for a container: the finished filter that an annotation brings, or that of `linux.seccomp`, kept in the folder
+/// `cache` if there is one.
+///
+/// # Errors
+/// Those of [`compile`]; a system call that libseccomp does not know, where the container wants that to be one.
+pub fn of(config: &Config, cache: Option<&Path>) -> Result<Option<Program>> {
+    let profile = config.seccomp.as_deref();
+    if let Some(filter) = &config.annotated.filter {
+        return Ok(Some(Program {
+            // A filter that notifies is of no use: there is nobody who knows what it asks.
+            flags: profile.map_or(FLAG_SPEC_ALLOW, compile::flags),
+            instructions: filter.clone(),
+        }));
+    }
+    let Some(profile) = profile else { return Ok(None) };
+    if config.annotated.unknown_syscalls_fail
+        && let Some((i, name)) = compile::unknown(profile)
+    {
+        return Err(Error::config(
+            format!("linux.seccomp.syscalls[{i}].names"),
+            format!("{name:?} is no system call that this libseccomp knows"),
+        ));
+    }
+    program(profile, cache).map(Some)
+}
 
 /// A compiled profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
