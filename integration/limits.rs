@@ -80,6 +80,17 @@ fn memory_limits() {
 }
 
 #[test]
+fn memory_of_tcp_buffers() {
+    except!(Runc; "runc passes it over");
+    Limit::check_all(&[Limit {
+        path: "linux.resources.memory.kernelTCP",
+        value: json!(8_388_608),
+        v1: Some(("memory", "memory.kmem.tcp.limit_in_bytes", "8388608")),
+        v2: None,
+    }]);
+}
+
+#[test]
 fn memory_without_a_limit() {
     Limit::check_all(&[Limit {
         path: "linux.resources.memory.limit",

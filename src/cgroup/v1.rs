@@ -64,6 +64,11 @@ fn memory(memory: &Memory, writes: &mut Vec<Write>) {
         let at = "linux.resources.memory.reservation";
         writes.push(Write::new("memory", "memory.soft_limit_in_bytes", soft, at));
     }
+    if let Some(buffers) = memory.kernel_tcp {
+        // runc leaves it out, crun does not. Kernels may be without it.
+        let at = "linux.resources.memory.kernelTCP";
+        writes.push(Write::new("memory", "memory.kmem.tcp.limit_in_bytes", buffers, at).optional());
+    }
     if memory.use_hierarchy == Some(true) {
         let at = "linux.resources.memory.useHierarchy";
         writes.push(Write::new("memory", "memory.use_hierarchy", 1, at).optional());
@@ -262,11 +267,12 @@ mod tests {
 
     #[test]
     fn the_rest_of_memory() {
-        let memory = r#"{"memory":{"reservation":5,"useHierarchy":true,"disableOomKiller":true,"swappiness":0}}"#;
+        let memory = r#"{"memory":{"reservation":5,"kernelTCP":4096,"useHierarchy":true,"disableOomKiller":true,"swappiness":0}}"#;
         assert_eq!(
             lines(memory),
             [
                 "memory.soft_limit_in_bytes=5",
+                "memory.kmem.tcp.limit_in_bytes=4096",
                 "memory.use_hierarchy=1",
                 "memory.oom_control=1",
                 "memory.swappiness=0"

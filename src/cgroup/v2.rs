@@ -42,6 +42,7 @@ pub(super) fn unheeded(resources: &Resources) -> Vec<&'static str> {
         memory, cpu, block_io, ..
     } = resources;
     [
+        (memory.kernel_tcp.is_some(), "linux.resources.memory.kernelTCP"),
         (memory.swappiness.is_some(), "linux.resources.memory.swappiness"),
         (
             memory.disable_oom_killer == Some(true),

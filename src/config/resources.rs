@@ -58,6 +58,9 @@ pub struct Memory {
     pub reservation: Option<i64>,
     /// `swap`: memory and swap together.
     pub swap: Option<i64>,
+    /// `kernelTCP`: buffers of TCP (cgroup v1).
+    #[serde(rename = "kernelTCP")]
+    pub kernel_tcp: Option<i64>,
     /// `swappiness`, 0 to 100 (cgroup v1).
     pub swappiness: Option<u64>,
     /// `disableOOMKiller` (cgroup v1).

@@ -5,7 +5,7 @@ use oci_spec::runtime::LinuxMemory;
 use crate::config::Memory;
 use crate::error::{Error, Result};
 
-/// Zero means "not given" for `limit` and `reservation`, as in runc; for `swap` it is kept, the cgroup version decides.
+/// Zero means "not given" for `limit`, `reservation` and `kernelTCP`, as in runc; for `swap` it is kept, the cgroup version decides.
 #[allow(deprecated, reason = "kernel memory limits are obsolete, yet must be noticed")]
 pub(super) fn memory(given: &LinuxMemory, at: &str, warnings: &mut Vec<String>) -> Result<Memory> {
     let limit = bytes(given.limit(), || format!("{at}.limit"))?.filter(|n| *n != 0);
@@ -30,11 +30,12 @@ pub(super) fn memory(given: &LinuxMemory, at: &str, warnings: &mut Vec<String>) 
             "{at}.reservation: {reservation} is more than the limit {limit} and has no effect"
         ));
     }
-    if given.kernel().is_some() || given.kernel_tcp().is_some() {
+    if given.kernel().is_some() {
         warnings.push(format!(
             "{at}.kernel: limits of kernel memory are obsolete and have no effect"
         ));
     }
+    let kernel_tcp = bytes(given.kernel_tcp(), || format!("{at}.kernelTCP"))?.filter(|n| *n != 0);
     if let Some(swappiness) = given.swappiness().filter(|swappiness| *swappiness > 100) {
         return Err(Error::config(
             format!("{at}.swappiness"),
@@ -45,6 +46,7 @@ pub(super) fn memory(given: &LinuxMemory, at: &str, warnings: &mut Vec<String>) 
         limit,
         reservation,
         swap,
+        kernel_tcp,
         swappiness: given.swappiness(),
         disable_oom_killer: given.disable_oom_killer(),
         use_hierarchy: given.use_hierarchy(),
