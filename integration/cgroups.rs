@@ -91,6 +91,7 @@ fn cgroups_nested_by_the_container_are_removed() {
 
 #[test]
 fn processes_in_nested_cgroups_end_with_delete() {
+    except!(Runc if Cgroups::host().layout() == Layout::V2; "runc 1.1 removes a v2 cgroup before its processes have left");
     let c = Bundle::busybox()
         .without_namespace("pid")
         .sh("sleep 1000 & echo $!; wait");

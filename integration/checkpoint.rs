@@ -15,6 +15,19 @@ pub fn criu_works() -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
+/// A v2 view of a v1 machine: all containers are in the root of each v1 hierarchy, and CRIU would save those of everybody.
+fn only_the_view_is_v2() -> bool {
+    let memberships = fs::read_to_string("/proc/self/cgroup").unwrap();
+    Cgroups::host().layout() == Layout::V2 && memberships.lines().count() > 1
+}
+
+macro_rules! needs_criu {
+    () => {
+        needs!(criu_works(); "CRIU");
+        except!(Runc if only_the_view_is_v2(); "runc 1.1 cannot keep CRIU away from the cgroups of others");
+    };
+}
+
 /// A container that counts: the number is in its memory, and in /count.
 pub fn counter() -> Bundle {
     Bundle::busybox().sh("i=0; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; sleep 0.05; done")
@@ -41,9 +54,7 @@ pub fn launch_counter(c: &Bundle) {
 fn with_images<'c>(c: &'c Bundle, verb: &str) -> Call<'c> {
     let call = c.call(verb).flag("--image-path").flag(c.scrap("images"));
     let call = call.flag("--work-path").flag(c.scrap("work"));
-    // Where only a view is v2, all containers are in the root of each v1 hierarchy, and CRIU would save those of everybody.
-    let memberships = fs::read_to_string("/proc/self/cgroup").unwrap();
-    match Cgroups::host().layout() == Layout::V2 && memberships.lines().count() > 1 {
+    match only_the_view_is_v2() {
         true => call.flag("--manage-cgroups-mode").flag("ignore"),
         false => call,
     }
@@ -73,7 +84,7 @@ fn well(c: &Bundle, output: Output) -> Output {
 
 #[test]
 fn goes_on_where_it_was() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     launch_counter(&c);
     let before = c.pid();
@@ -97,7 +108,7 @@ fn goes_on_where_it_was() {
 
 #[test]
 fn exec_and_pause_after_a_restore() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     launch_counter(&c);
     c.call("pause").output().ok();
@@ -108,19 +119,40 @@ fn exec_and_pause_after_a_restore() {
     well(&c, restore(&c).before(NO_STREAMS).output());
     let saved = count(&c);
     eventually("the container to count on", || count(&c) > saved + 3);
-    let spaces = "for p in self 1; do for kind in pid mnt time; do readlink /proc/$p/ns/$kind; done; done";
-    let seen = c.call("exec").after(&["/bin/sh", "-c", spaces]).output().ok();
-    let seen: Vec<&str> = seen.stdout.lines().collect();
-    assert_eq!((seen.len(), &seen[..3]), (6, &seen[3..]));
+    assert_eq!(spaces_of_exec(&c, "pid mnt ipc uts"), 4);
     c.call("pause").output().ok();
     assert_eq!(c.status(), "paused");
     c.call("resume").output().ok();
     assert_eq!(c.status(), "running");
 }
 
+/// CRIU gives a restored container a time namespace, so that its clocks go on from where they were.
+#[test]
+fn exec_after_a_restore_has_the_containers_clocks() {
+    except!(Runc; "runc 1.1 knows no time namespace");
+    needs_criu!();
+    let c = counter();
+    launch_counter(&c);
+    well(&c, checkpoint(&c).output());
+    c.wait();
+    well(&c, restore(&c).before(NO_STREAMS).output());
+    assert_eq!(spaces_of_exec(&c, "time"), 1);
+}
+
+/// A program executed in the container is in the container's namespaces of these kinds; how many they are.
+#[track_caller]
+fn spaces_of_exec(c: &Bundle, kinds: &str) -> usize {
+    let script = format!("for p in self 1; do for kind in {kinds}; do readlink /proc/$p/ns/$kind; done; done");
+    let seen = c.call("exec").after(&["/bin/sh", "-c", &script]).output().ok();
+    let seen: Vec<&str> = seen.stdout.lines().collect();
+    let (own, init) = seen.split_at(seen.len() / 2);
+    assert_eq!(own, init);
+    own.len()
+}
+
 #[test]
 fn leave_running() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     launch_counter(&c);
     let before = c.pid();
@@ -132,7 +164,7 @@ fn leave_running() {
 
 #[test]
 fn in_the_foreground_the_exit_code_is_the_payloads() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = Bundle::busybox().sh("echo >/ready; while [ ! -e /go ]; do sleep 0.05; done; exit 7");
     launch(&c);
     eventually("the container to be ready", || c.in_rootfs("/ready").exists());
@@ -146,7 +178,7 @@ fn in_the_foreground_the_exit_code_is_the_payloads() {
 #[test]
 fn a_log_file_outside_goes_on() {
     only!(Runw; "the others cannot leave files outside of the container alone");
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = Bundle::busybox().sh("echo ready; while [ ! -e /go ]; do sleep 0.05; done; echo went on; echo so >&2");
     let log = c.scrap("log");
     // CRIU looks at the size of other files, which must not have changed.
@@ -163,7 +195,7 @@ fn a_log_file_outside_goes_on() {
 
 #[test]
 fn pipes_are_those_of_the_restore() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = Bundle::busybox().sh("echo >/ready; read word; echo got $word; exit 3");
     let mut run = c.call("run").spawn_with_pipes();
     eventually("the container to be ready", || c.in_rootfs("/ready").exists());
@@ -178,7 +210,7 @@ fn pipes_are_those_of_the_restore() {
 
 #[test]
 fn a_terminal_is_handed_over_again() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = Bundle::busybox()
         .set("process.terminal", true)
         .sh("echo prompt; read line; echo got $line; read line; exit 4");
@@ -198,7 +230,7 @@ fn a_terminal_is_handed_over_again() {
 
 #[test]
 fn mounts_come_back() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     let (folder, file) = (c.scrap_folder("shared"), c.scrap("file"));
     fs::write(&file, "of the host").unwrap();
@@ -228,7 +260,7 @@ fn mounts_come_back() {
 
 #[test]
 fn mountpoints_are_made_in_a_fresh_root() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     let folder = c.scrap_folder("shared");
     let c = c.bind(&folder, "/srv/deep/shared", &["rbind"]);
@@ -243,7 +275,7 @@ fn mountpoints_are_made_in_a_fresh_root() {
 
 #[test]
 fn limits_hold_after_a_restore() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter().set("linux.resources.pids.limit", 17);
     needs!(Cgroups::host().has("pids"); "a pids controller");
     launch_counter(&c);
@@ -262,7 +294,7 @@ fn limits_hold_after_a_restore() {
 
 #[test]
 fn namespaces_of_others_are_joined_again() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let other = std::process::Command::new("unshare")
         .args(["--net", "sleep", "1000"])
         .spawn()
@@ -289,7 +321,7 @@ fn namespaces_of_others_are_joined_again() {
 
 #[test]
 fn the_runtimes_hooks_run_again() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     let log = c.scrap("hooks.log");
     let hook = |name: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat >/dev/null; echo {name} >>{}", log.display())] }]);
@@ -305,7 +337,7 @@ fn the_runtimes_hooks_run_again() {
 
 #[test]
 fn a_hook_that_fails_fails_the_restore() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let c = counter();
     launch_counter(&c);
     well(&c, checkpoint(&c).output());
@@ -317,7 +349,7 @@ fn a_hook_that_fails_fails_the_restore() {
 
 #[test]
 fn memory_can_be_written_beforehand() {
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     let tracked = std::process::Command::new("criu")
         .args(["check", "--feature", "mem_dirty_track"])
         .output();
@@ -345,7 +377,7 @@ fn memory_can_be_written_beforehand() {
 #[test]
 fn images_go_from_one_runtime_to_the_other() {
     only!(Runw; "it is about ours and theirs");
-    needs!(criu_works(); "CRIU");
+    needs_criu!();
     needs!(Path::new("/usr/sbin/runc").exists(); "runc");
     let c = counter();
     launch_counter(&c);

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Bundle, eventually, runtime};
+use crate::harness::{Bundle, Cgroups, Layout, eventually, runtime};
 
 const LINKS: [(&str, &str); 7] = [
     ("pid", "pid"),
@@ -377,6 +377,7 @@ fn without_a_pid_namespace_the_end_of_init_is_the_end_of_all() {
 
 #[test]
 fn without_a_pid_namespace_delete_force_ends_all() {
+    except!(Runc if Cgroups::host().layout() == Layout::V2; "runc 1.1 removes a v2 cgroup before its processes have left");
     let c = Bundle::busybox()
         .without_namespace("pid")
         .sh("sleep 1000 & echo $! ; sleep 1000");

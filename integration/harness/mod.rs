@@ -61,10 +61,13 @@ macro_rules! only {
 
 /// Ends the case if the runtime under test is one of the named kinds. Says so on the terminal, with the reason.
 ///
-/// `except!(Runc; "runc 1.1 ignores time offsets")`
+/// `except!(Runc; "runc 1.1 ignores time offsets")`, `except!(Runc if on_v2(); "runc 1.1 …")`
 macro_rules! except {
     ($($kind:ident),+; $reason:literal) => {
-        if [$($crate::harness::Kind::$kind),+].contains(&$crate::harness::runtime().kind) {
+        except!($($kind),+ if true; $reason)
+    };
+    ($($kind:ident),+ if $condition:expr; $reason:literal) => {
+        if $condition && [$($crate::harness::Kind::$kind),+].contains(&$crate::harness::runtime().kind) {
             return $crate::harness::not_for_this_runtime($reason);
         }
     };

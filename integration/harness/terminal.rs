@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -19,6 +21,7 @@ use super::eventually;
 pub struct Terminal {
     master: File,
     seen: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
     child: Option<Child>,
 }
 
@@ -49,11 +52,11 @@ impl Terminal {
     pub fn of_master(master: OwnedFd) -> Terminal {
         let master = File::from(master);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (mut reader, sink) = (master.try_clone().unwrap(), Arc::clone(&seen));
-        std::thread::spawn(move || {
+        let (mut source, sink) = (master.try_clone().unwrap(), Arc::clone(&seen));
+        let reader = std::thread::spawn(move || {
             let mut piece = [0; 4096];
             // The read fails with EIO when the last slave is closed.
-            while let Ok(count) = reader.read(&mut piece) {
+            while let Ok(count) = source.read(&mut piece) {
                 if count == 0 {
                     break;
                 }
@@ -63,6 +66,7 @@ impl Terminal {
         Terminal {
             master,
             seen,
+            reader,
             child: None,
         }
     }
@@ -75,14 +79,14 @@ impl Terminal {
     /// Waits until the text has come out.
     #[track_caller]
     pub fn until(&self, part: &str) {
-        let deadline = std::time::Instant::now() + super::PATIENCE;
+        let deadline = Instant::now() + super::PATIENCE;
         while !self.text().contains(part) {
             assert!(
-                std::time::Instant::now() < deadline,
+                Instant::now() < deadline,
                 "no {part:?} on the terminal:\n{}",
                 self.text()
             );
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -107,7 +111,8 @@ impl Terminal {
         rustix::termios::tcgetattr(&self.master).unwrap()
     }
 
-    /// Waits for the end of the call and gives its exit code.
+    /// Waits for the end of the call and gives its exit code. All that came out until then is in `text`, unless
+    /// somebody who outlives the call holds the terminal.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {
         let child = self.child.as_mut().unwrap();
@@ -116,6 +121,10 @@ impl Terminal {
             status = child.try_wait().unwrap();
             status.is_some()
         });
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.reader.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         status.unwrap().code().unwrap_or(-1)
     }
 }
