@@ -106,6 +106,10 @@ def remove_cgroups(name):
     """Removes the cgroups of this name from all hierarchies; the kernel takes a moment to let go of the last processes."""
     tops = [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name]
     for top in [top for top in tops if top.is_dir()]:
+        if not (top / "cgroup.procs").exists():
+            # A controller that is not mounted: Podman and CRIU make plain folders, and files in them.
+            shutil.rmtree(top, ignore_errors=True)
+            continue
         for folder in [*sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True), top]:
             for last in [False] * 200 + [True]:
                 try:

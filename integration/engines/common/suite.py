@@ -151,6 +151,15 @@ def commands(*names):
     return missing
 
 
+def criu(_):
+    """For `lacks`: what of `criu check` fails here."""
+    if shutil.which("criu") is None:
+        return "CRIU is not installed"
+    found = subprocess.run(["criu", "check"], capture_output=True, text=True)
+    wrong = [line for line in (found.stdout + found.stderr).splitlines() if "Error" in line]
+    return None if found.returncode == 0 else f"criu check fails: {'; '.join(wrong) or found.stderr.strip()}"
+
+
 def tell(name, function, engine):
     """Holds one case and says how it went. A busy machine makes engines themselves stumble, under any runtime: what only
     the second attempt passed is counted and shown, so that it can't become a habit."""

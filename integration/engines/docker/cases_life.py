@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 from cases import case, limit
 
@@ -253,14 +254,33 @@ def update(d):
     d.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", d.name)
 
 
+@case("stats")
+def stats(d):
+    d.start("sleep 61 & echo ready; exec sleep 60")
+    d.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", d.name, want=" 2$")
+    d.docker("pause", d.name)
+    d.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.CPUPerc}}", d.name, want=" 2 0.00%")
+
+
 @case("health check")
 def health(d):
-    d.start("echo ready; exec sleep 60", "--health-cmd", "test -e /tmp", "--health-interval", "200ms", "--health-start-period", "0s")
-    for _ in range(50):
-        status = d.docker("inspect", "-f", "{{.State.Health.Status}}", d.name, keep=False).out.strip()
-        if status != "starting":
-            break
-    d.note("health", status, "healthy")
+    d.start("touch /well; echo ready; exec sleep 60", "--health-cmd", "test -e /well || { echo ill; exit 1; }", "--health-interval", "200ms",
+            "--health-retries", "2")
+    d.note("health", becomes(d, "healthy"), True)
+    d.docker("exec", d.name, "rm", "/well")
+    d.note("health", becomes(d, "unhealthy"), True)
+    d.docker("inspect", "-f", "{{json .State.Health.Log}}", d.name, keep=False, want='"ExitCode":1,"Output":"ill')
+    d.docker("exec", d.name, "touch", "/well")
+    d.note("health", becomes(d, "healthy"), True)
+
+
+def becomes(d, right):
+    """Whether the engine comes to call the container so."""
+    for _ in range(200):
+        if d.docker("inspect", "-f", "{{.State.Health.Status}}", d.name, keep=False).out.strip() == right:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @case("dockerd is killed and comes back, with live-restore")

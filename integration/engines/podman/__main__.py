@@ -16,7 +16,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # a test leaves nothing in the checkout
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.suite import Broken, Suite, holds, until
+from common.suite import Broken, Suite, criu, holds, until
 from engine import Podman
 
 suite = Suite("podman", __doc__)
@@ -280,6 +280,62 @@ def update(p):
     p.podman("update", "--memory", "32m", "--pids-limit", "20", "one")
     file = "memory.max" if unified() else "memory/memory.limit_in_bytes"
     p.podman("exec", "one", "cat", f"/sys/fs/cgroup/{file}", want="^33554432$")
+
+
+COUNTER = "i=0; echo ready; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; echo line $i; sleep 0.05; done"
+
+
+def count(p):
+    """How far the container `one` has come."""
+    return int(p.podman("exec", "one", "cat", "/count").out)
+
+
+def counts_on(p):
+    """Waits for it to go on."""
+    now = count(p)
+    until("it counts on", lambda: count(p) > now + 3)
+
+
+@suite.case("checkpoint and restore", lacks=criu)
+def checkpoint(p):
+    p.start(COUNTER)
+    until("it counts", lambda: count(p) > 3)
+    ident = p.state(template="{{.Id}}")
+    saved = count(p)
+    p.podman("container", "checkpoint", "one")
+    holds("state after a checkpoint", p.state(template="{{.State.Status}} {{.State.Checkpointed}}"), "exited true")
+    p.podman("container", "restore", "one")
+    holds("state after a restore", p.state(template="{{.State.Status}} {{.Id}}"), f"running {ident}")
+    holds("it did not begin anew", count(p) >= saved, True)
+    counts_on(p)
+    # conmon still gets what it says.
+    p.podman("logs", "--tail", "1", "one", want="line [0-9]+")
+    p.podman("container", "checkpoint", "--leave-running", "one")
+    holds("state", p.state(template="{{.State.Status}}"), "running")
+    counts_on(p)
+    p.podman("kill", "one")
+    until("it ends", lambda: p.state() == "exited 137")
+
+
+@suite.case("a checkpoint goes elsewhere as a file", lacks=criu)
+def migrate(p):
+    p.start(COUNTER)
+    until("it counts", lambda: count(p) > 3)
+    saved = count(p)
+    file = p.work / "checkpoint.tar"
+    p.podman("container", "checkpoint", "--tcp-established", "--file-locks", "--export", file, "one")
+    p.podman("rm", "one")
+    p.podman("container", "restore", "--tcp-established", "--file-locks", "--import", file)
+    holds("it did not begin anew", count(p) >= saved, True)
+    counts_on(p)
+
+
+@suite.case("checkpoint of a module is refused and leaves it alone", ours=True)
+def wasm_checkpoint(p):
+    p.run("-d", "--name", "module", p.image, "/service.wasm", "count")
+    p.said("module", "WebAssembly 3")
+    p.podman("container", "checkpoint", "module", rc=125, want="checkpoint is not supported for WebAssembly containers")
+    holds("state", p.state("module", "{{.State.Status}}"), "running")
 
 
 suite.main(Podman)
