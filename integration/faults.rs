@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::checkpoint::{NO_STREAMS, checkpoint, counter, criu_works, launch_counter, restore};
-use crate::harness::{Bundle, eventually};
+use crate::harness::{Bundle, Cgroups, Kind, eventually, runtime};
 
 #[test]
 fn killed_during_create() {
@@ -181,6 +182,83 @@ fn a_full_disk_of_states() {
     let output = c.call("run").runs(&["true"]).among_own_mounts(&script).output();
     assert_ne!(output.code, 0, "{}", output.story());
     assert!(c.cgroup_folders().is_empty());
+}
+
+/// A limit by config.json and by a flag of `update`, its controller, and where config.json has it.
+type Limit = (&'static str, Value, &'static [&'static str], &'static str);
+
+fn limits() -> [Limit; 6] {
+    [
+        (
+            "memory",
+            json!({ "memory": { "limit": 64 << 20 } }),
+            &["--memory", "32m"],
+            "linux.resources.memory.limit",
+        ),
+        (
+            "pids",
+            json!({ "pids": { "limit": 50 } }),
+            &["--pids-limit", "40"],
+            "linux.resources.pids.limit",
+        ),
+        (
+            "cpu",
+            json!({ "cpu": { "shares": 512 } }),
+            &["--cpu-share", "256"],
+            "linux.resources.cpu.shares",
+        ),
+        (
+            "cpuset",
+            json!({ "cpu": { "cpus": "0" } }),
+            &["--cpuset-cpus", "0"],
+            "linux.resources.cpu.cpus",
+        ),
+        (
+            "hugetlb",
+            json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 2 << 20 }] }),
+            &[],
+            "linux.resources.hugepageLimits",
+        ),
+        (
+            "rdma",
+            json!({ "rdma": { "mlx5_1": { "hcaHandles": 3 } } }),
+            &[],
+            "linux.resources.rdma",
+        ),
+    ]
+}
+
+#[test]
+fn a_controller_that_the_host_lacks() {
+    // As in runc, a limit that would not hold is no container. Docker would take `no such file or directory` for a missing program.
+    let plain = Bundle::sleeper();
+    plain.launch();
+    let lacking = limits().into_iter().filter(|limit| !Cgroups::host().has(limit.0));
+    for (controller, resources, flags, at) in lacking {
+        let c = Bundle::sleeper().set("linux.resources", resources);
+        let refused = c.create().exits(1);
+        c.assert_no_trace();
+        let told = (!flags.is_empty()).then(|| plain.call("update").after(flags).output().exits(1));
+        if runtime().kind != Kind::Runw {
+            continue;
+        }
+        for output in [Some(refused), told].into_iter().flatten() {
+            let text = &output.stderr;
+            let words = format!("controller {controller:?} not available");
+            assert!(
+                text.contains(&words) && !text.contains("no such file"),
+                "{}",
+                output.story()
+            );
+            assert_eq!(text.lines().count(), 1, "{}", output.story());
+            assert!(
+                text.contains(at) || output.line.contains("\"update\""),
+                "{}",
+                output.story()
+            );
+        }
+    }
+    assert_eq!(plain.status(), "running");
 }
 
 #[test]

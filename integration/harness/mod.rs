@@ -18,6 +18,7 @@ mod runtime;
 mod scope;
 mod sources;
 mod spec;
+mod stepper;
 mod terminal;
 mod verbs;
 
@@ -30,6 +31,7 @@ pub use payload::{Act, Payload, guest, module, wat};
 pub use runtime::{Kind, case, not_for_this_host, not_for_this_runtime, runtime};
 pub use scope::{Scope, cgroup_of, has_systemd, property, systemctl};
 pub use sources::{show_mount, with_source};
+pub use stepper::killed_at;
 pub use terminal::{ConsoleSocket, Terminal};
 pub use verbs::alive;
 
