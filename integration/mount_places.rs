@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Bundle, with_source};
 
@@ -191,4 +191,55 @@ fn nothing_is_mounted_on_the_host() {
     let c = c.bind(&source, "/mnt", &["rbind", "shared"]);
     c.launch();
     assert_eq!(fs::read_to_string("/proc/self/mounts").unwrap().lines().count(), before);
+}
+
+/// Paths of the host that lead into the root file system mean what they mean inside.
+#[test]
+fn a_destination_below_the_root_on_the_host() {
+    except!(Runc, Crun; "runc 1.1 mixes the two up, crun takes it from the root of the container");
+    let (c, source) = with_source();
+    let there = c.in_rootfs("mnt/here");
+    let c = c.bind(&source, there.to_str().unwrap(), &["bind"]);
+    c.run(&["cat", "/mnt/here/file"]).prints("hello\n");
+}
+
+/// A source in the root file system that is there only once the entry before has been mounted.
+fn with_mount_of_a_mount(c: Bundle, options: &[&str], maps: Option<Value>) -> Bundle {
+    let source = c.scrap_folder("source");
+    fs::create_dir(source.join("deep")).unwrap();
+    fs::write(source.join("deep/file"), "hello\n").unwrap();
+    let c = c.folder("/first").folder("/second");
+    let again = c.in_rootfs("first/deep");
+    let mut second = json!({ "destination": "/second", "type": "bind", "source": again, "options": options });
+    if let Some(maps) = maps {
+        second["uidMappings"] = maps.clone();
+        second["gidMappings"] = maps;
+    }
+    c.bind(&source, "/first", &["rbind"]).push("mounts", second)
+}
+
+#[test]
+fn a_source_that_an_earlier_entry_mounts() {
+    let c = with_mount_of_a_mount(Bundle::busybox(), &["rbind"], None);
+    c.run(&["cat", "/second/file"]).prints("hello\n");
+}
+
+#[test]
+fn a_source_that_an_earlier_entry_mounts_in_a_user_namespace() {
+    except!(Runc; "runc 1.1 opens all sources before the first mount");
+    let c = with_mount_of_a_mount(Bundle::busybox().user_namespace(100_000, 65536), &["rbind"], None);
+    c.run(&["cat", "/second/file"]).prints("hello\n");
+}
+
+#[test]
+fn an_idmapped_source_that_an_earlier_entry_mounts() {
+    except!(Runc; "runc 1.1 knows no idmapped mounts");
+    except!(Crun; "crun opens idmapped sources before the first mount");
+    let show = "stat -c %u /first/deep/file /second/file; cat /second/file";
+    let maps = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let c = with_mount_of_a_mount(Bundle::busybox(), &["rbind", "ridmap"], Some(maps.clone()));
+    c.run_sh(show).prints("0\n100000\nhello\n");
+    let c = Bundle::busybox().user_namespace(100_000, 65536);
+    let c = with_mount_of_a_mount(c, &["rbind", "ridmap", "nosuid"], Some(maps));
+    c.run_sh(show).prints("65534\n0\nhello\n");
 }

@@ -8,6 +8,8 @@
 //!            │ ◄──────────────── CgroupReady  unasked, as soon as it is so
 //!            │ NetDevices ─────────────────► moves them
 //!            │ ◄──────────────── Devices(list)
+//!            │ MapSource{fds} ─────────────► maps the ids of a mount    (for each such)
+//!            │ ◄──────────────────────── Go
 //!            │ Hooks ──────────────────────► prestart and createRuntime hooks
 //!            │ ◄──────────────────────── Go
 //!            │ Seccomp(announcement) ──────► fetches the notify fd, hands it to the agent, releases init
@@ -15,7 +17,7 @@
 //!            │ ◄──────────────────────── Go
 //!            │ Failed(error) ──────────────► rolls back
 //! ```
-//! Every message is legal once, in this order; any may be left out when the plan has no need of it. The end of the stream
+//! Every message but `MapSource` is legal once, in this order; any may be left out when the plan has no need of it. The end of the stream
 //! before `Created` means that the other side died: init then leaves, the parent reports init's exit status.
 
 use std::marker::PhantomData;
@@ -37,6 +39,15 @@ pub enum ToParent {
     MapIds,
     /// Init needs the network devices of `linux.netDevices`.
     NetDevices,
+    /// Init has opened the source of a mount whose ids it may not map: the numbers of its descriptors.
+    MapSource {
+        /// The mount, attached nowhere yet.
+        tree: i32,
+        /// The user namespace with the mappings.
+        namespace: i32,
+        /// What is mounted below it, too.
+        recursive: bool,
+    },
     /// Namespaces and mounts are there, the root is not yet pivoted.
     Hooks,
     /// Init is about to load a seccomp filter with a notify descriptor; it goes on when it is released, not when it is told.

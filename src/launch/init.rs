@@ -5,7 +5,7 @@
 //! gate.
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::{Error, Result, ResultExt, Wrap};
 use crate::hooks;
@@ -16,7 +16,7 @@ use crate::ns;
 use crate::payload::{Payload, Seal};
 use crate::plan::{InitPlan, Step};
 use crate::privs::{PrivStep, PrivsContext};
-use crate::root;
+use crate::root::{self, RootStep};
 use crate::sys::{self, process};
 use crate::trace;
 use crate::tty::{self, Outlet};
@@ -172,6 +172,10 @@ impl Room {
             Step::LoopbackUp => ns::loopback_up(),
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()).call(|| "sethostname"),
             Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes()).call(|| "setdomainname"),
+            Step::Root(step @ RootStep::MapSource(_)) => {
+                step.apply(&mut self.root)?;
+                self.map_source()
+            }
             Step::Root(step) => step.apply(&mut self.root),
             Step::NetDevices => self.take_devices(),
             Step::RuntimeHooks => self.ask(&ToParent::Hooks),
@@ -212,6 +216,18 @@ impl Room {
         };
         channel.send(request)?;
         self.expect(&ToInit::Go)
+    }
+
+    /// Has the parent map the ids of the source that was opened last.
+    fn map_source(&self) -> Result<()> {
+        let Some(source) = self.root.unmapped() else {
+            return Ok(());
+        };
+        self.ask(&ToParent::MapSource {
+            tree: source.tree.as_raw_fd(),
+            namespace: source.namespace.as_raw_fd(),
+            recursive: source.recursive,
+        })
     }
 
     /// Has the parent move the network devices here and sets them up.

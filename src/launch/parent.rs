@@ -10,13 +10,13 @@ use super::gate::Gate;
 use super::identity::{CREATED, Identity};
 use super::init::Init;
 use crate::config::SeccompListener;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::payload::Payload;
 use crate::plan::{Joining, ParentPlan, Plan};
 use crate::privs::Announcement;
 use crate::privs::seccomp::{ContainerProcessState, send_listener};
 use crate::sys::process::{self, Child};
-use crate::{hooks, ns, sys, trace};
+use crate::{hooks, ns, root, sys, trace};
 
 /// How long init may take from the announcement of its seccomp filter to having loaded it.
 const AGENT_PATIENCE: Duration = Duration::from_secs(10);
@@ -110,6 +110,11 @@ fn serve(
                 channel.send(&ToInit::Devices(moved))?;
                 continue;
             }
+            ToParent::MapSource {
+                tree,
+                namespace,
+                recursive,
+            } => map_source(child, tree, namespace, recursive)?,
             ToParent::Hooks => runtime_hooks(parent, identity, child.pid())?,
             ToParent::Created => {
                 parent.cgroup.enter_delegated(child.pid(), parent.cgroup_owner)?;
@@ -160,6 +165,15 @@ fn limit_cgroup(parent: &mut ParentPlan) -> Result<()> {
         Some(owner) => parent.cgroup.delegate(owner),
         None => Ok(()),
     }
+}
+
+/// Maps the ids of a mount that init has opened.
+fn map_source(child: &Guard, tree: i32, namespace: i32, recursive: bool) -> Result<()> {
+    use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+    let fetch = |number| {
+        pidfd_getfd(child.pidfd()?, number, PidfdGetfdFlags::empty()).call(|| format!("pidfd_getfd({number})"))
+    };
+    root::map_ids(&fetch(tree)?, recursive, &fetch(namespace)?)
 }
 
 fn runtime_hooks(parent: &ParentPlan, identity: &Identity, pid: Pid) -> Result<()> {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::attributes::{self, SetClear};
 use super::mount::MountStep;
 use super::tree::{Alteration, Tree};
-use super::{Room, resolve, target};
+use super::{Room, idmap, resolve, target};
 use crate::config::{MountSource, SymlinkRule};
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::mount::{Change, Copying};
@@ -22,7 +22,12 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
     if step.mount.symlink == SymlinkRule::Copy && copy_link(step, room, path)? {
         return Ok(());
     }
-    let (tree, from_host) = open(step, path, *recursive)?;
+    let mapped = room.source.take().filter(|source| source.index == step.mount.index);
+    let by_parent = mapped.is_some();
+    let (tree, from_host) = match mapped {
+        Some(source) => (Tree::Detached(source.tree), false),
+        None => open(step, path, *recursive)?,
+    };
     let source = tree.inode();
     let target = target::open(room.root()?, &step.mount, source)?;
     if let (true, Some(source)) = (step.mount.destination == Path::new("/proc"), source)
@@ -34,6 +39,8 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
         None => SetClear::default(),
         // What the host opened before the user namespace was there has no locks, but is treated as if it had them.
         Some(_) if from_host && step.in_userns && step.idmap.is_none() => locked(step, &tree)?,
+        // There is no second copy to try the other way with.
+        Some(_) if by_parent => locked(step, &tree)?,
         Some(asked) => asked,
     };
     let mut changes = attributes::alterations(&step.mount, asked, *recursive);
@@ -41,7 +48,7 @@ pub(super) fn mount(step: &MountStep, room: &mut Room) -> Result<()> {
         changes.insert(0, cut_off(step.cut_off));
     }
     match tree.attach(target.fd.as_fd(), &changes, room) {
-        Err(e) if e.errno() == Some(libc::EPERM) && !from_host && asked != SetClear::default() => {
+        Err(e) if e.errno() == Some(libc::EPERM) && !from_host && !by_parent && asked != SetClear::default() => {
             let (tree, _) = open(step, path, *recursive)?;
             let asked = locked(step, &tree)?;
             step.attach(tree, &target, asked, *recursive, room)
@@ -78,10 +85,22 @@ fn open(step: &MountStep, path: &Path, recursive: bool) -> Result<(Tree, bool)> 
         return from_host(fd);
     }
     match (Tree::copy_at(path, how(step.mount.symlink, recursive)), &step.source) {
-        (Ok(tree), _) => Ok((tree, false)),
+        (Ok(tree), _) => mapped(tree, step).map(|tree| (tree, false)),
         (Err(_), Some(fd)) => from_host(fd),
         (Err(e), None) => Err(e),
     }
+}
+
+/// With the mappings that the mount is to have: those of a source inside the root file system are not given before.
+fn mapped(tree: Tree, step: &MountStep) -> Result<Tree> {
+    let (Some(namespace), Some(how)) = (&step.idmap, &step.mount.idmap) else {
+        return Ok(tree);
+    };
+    match &tree {
+        Tree::Detached(fd) => idmap::apply(fd, how.recursive, namespace)?,
+        Tree::Classic(_, why) => return Err(why.clone().wrap("open an id-mapped source")),
+    }
+    Ok(tree)
 }
 
 /// How to copy a mount at a path of the host.

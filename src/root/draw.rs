@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::idmap::{self, UserNamespaces};
+use super::idmap::{self, LateSource, UserNamespaces};
 use super::mount::{MountStep, is_bound};
 use super::step::Cover;
 use super::tree::Tree;
@@ -60,6 +60,7 @@ fn prepare(config: &Config, options: &RootOptions, own_mounts: bool) -> Result<V
                 mount.index
             )
         })?;
+        steps.extend(late_source(&step).map(|source| RootStep::MapSource(Box::new(source))));
         steps.push(RootStep::Mount(Box::new(step)));
     }
     if sets_up_dev(config) {
@@ -113,8 +114,12 @@ impl Mounts<'_> {
         let MountSource::Bind { path, recursive } = &mount.source else {
             return Ok(None);
         };
-        if idmap.is_none() && !self.in_userns {
-            return Ok(None);
+        // What lies in the root file system may be what an earlier entry mounts there.
+        let inside = self.config.namespaces.is_own(NamespaceKind::Mount) && path.starts_with(&self.config.rootfs);
+        match idmap {
+            None if !self.in_userns => return Ok(None),
+            Some(_) if inside => return Ok(None),
+            _ => {}
         }
         let tree = match (Tree::copy_at(path, bind::how(mount.symlink, *recursive)), idmap) {
             (Ok(Tree::Detached(tree)), _) => tree,
@@ -138,6 +143,24 @@ impl Mounts<'_> {
                 attributes::propagation_flag(PropagationKind::Private)
             }
         }
+    }
+}
+
+/// The source that has to be mapped when its turn has come, by the parent: init has no privileges over its file system.
+fn late_source(step: &MountStep) -> Option<LateSource> {
+    match (&step.mount.source, &step.mount.idmap, &step.idmap) {
+        (MountSource::Bind { path, recursive }, Some(how), Some(namespace))
+            if step.source.is_none() && step.in_userns =>
+        {
+            Some(LateSource {
+                index: step.mount.index,
+                path: path.clone(),
+                copying: bind::how(step.mount.symlink, *recursive),
+                namespace: namespace.clone(),
+                recursive: how.recursive,
+            })
+        }
+        _ => None,
     }
 }
 

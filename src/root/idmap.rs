@@ -2,18 +2,74 @@
 //!
 //! Mapping the ids of a mount takes privileges over its file system, so the runtime does it before the clone. A mount only
 //! borrows the mappings of a user namespace; one with the same mappings as the container's will do, and exists in time.
+//! A source inside the root file system is there only when the mounts before it are. Init opens that one; without privileges
+//! over its file system it has the parent map it.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::Room;
+use super::tree::Tree;
 use crate::config::{Config, IdMap, IdMapping, NamespaceKind, NamespaceSource};
 use crate::error::{Error, Result, ResultExt, Wrap};
-use crate::sys::mount::{self, Change};
+use crate::sys::mount::{self, Change, Copying};
 use crate::sys::process::{clone, exit_now, wait};
+
+/// A source that is opened by init in a user namespace and mapped by the parent.
+#[derive(Debug)]
+pub struct LateSource {
+    pub(super) index: usize,
+    pub(super) path: PathBuf,
+    pub(super) copying: Copying,
+    /// The user namespace with the mappings.
+    pub(super) namespace: Arc<OwnedFd>,
+    /// What is mounted below it is mapped, too.
+    pub(super) recursive: bool,
+}
+
+/// A copy of such a source; it belongs to init alone until it is attached.
+#[derive(Debug)]
+pub struct Unmapped {
+    /// Its place in `mounts`.
+    pub index: usize,
+    /// The copy.
+    pub tree: OwnedFd,
+    /// The user namespace with the mappings.
+    pub namespace: Arc<OwnedFd>,
+    /// What is mounted below it is mapped, too.
+    pub recursive: bool,
+}
+
+impl LateSource {
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "open the id-mapped source {:?} (mounts[{}])",
+            self.path.display(),
+            self.index
+        )
+    }
+
+    /// Leaves the copy in the room, for the parent to map and the mount to take.
+    pub(super) fn open(&self, room: &mut Room) -> Result<()> {
+        match Tree::copy_at(&self.path, self.copying)? {
+            Tree::Detached(tree) => {
+                room.source = Some(Unmapped {
+                    index: self.index,
+                    tree,
+                    namespace: self.namespace.clone(),
+                    recursive: self.recursive,
+                });
+                Ok(())
+            }
+            Tree::Classic(_, why) => Err(why),
+        }
+    }
+}
 
 type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
 
@@ -87,7 +143,10 @@ fn lines(mappings: &[IdMapping]) -> String {
 }
 
 /// Gives a detached mount the mappings of `namespace`.
-pub(super) fn apply(tree: &OwnedFd, recursive: bool, namespace: &OwnedFd) -> Result<()> {
+///
+/// # Errors
+/// mount_setattr(2) fails, with a word on why.
+pub fn apply(tree: &OwnedFd, recursive: bool, namespace: &OwnedFd) -> Result<()> {
     let change = Change {
         idmap: Some(namespace.as_fd()),
         ..Change::default()

@@ -42,6 +42,7 @@ use crate::config::MountContext;
 pub use console::{Console, open as open_console};
 pub use draw::draw;
 pub use enter::{change_to, mount_below, take_down};
+pub use idmap::apply as map_ids;
 pub use restore::{bound_devices, locate, make_mountpoints, on_own_mount};
 pub use room::Room;
 pub use step::{Cover, RootStep};

@@ -7,6 +7,7 @@ use rustix::fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::Errno;
 
 use super::console::Console;
+use super::idmap::Unmapped;
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::mount::{self, FsContext, attr};
 
@@ -15,6 +16,8 @@ use crate::sys::mount::{self, FsContext, attr};
 pub struct Room {
     root: Option<Arc<OwnedFd>>,
     procfs: Option<OwnedFd>,
+    /// The source of the next mount, to be mapped by the parent.
+    pub(super) source: Option<Unmapped>,
     /// Mounts that become read-only in the end, with their index in config.json.
     pub(super) to_be_readonly: Vec<(usize, OwnedFd)>,
     /// The root is the current root of the process.
@@ -95,6 +98,11 @@ impl Room {
             }
             other => other.call(|| format!("openat2(procfs, {path:?})")),
         }
+    }
+
+    /// The source that the last step has opened for the parent to map.
+    pub fn unmapped(&self) -> Option<&Unmapped> {
+        self.source.as_ref()
     }
 
     /// The pty of the container, once the console step has made it.

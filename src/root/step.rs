@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rustix::fs::Mode;
 
+use super::idmap::LateSource;
 use super::mount::MountStep;
 use super::{MountLabel, Room, console, devices, enter, kernel, seal};
 use crate::config::{Device, Propagation};
@@ -25,6 +26,8 @@ pub enum RootStep {
         /// Who sees the mount.
         cover: Cover,
     },
+    /// The source of the next mount is opened, and left for the parent to map its ids.
+    MapSource(Box<LateSource>),
     /// One entry of `mounts`.
     Mount(Box<MountStep>),
     /// Device nodes; with `bind` by mounting the host's.
@@ -82,9 +85,14 @@ pub enum Cover {
 }
 
 impl RootStep {
-    /// The container's cgroup has to be there, and init in it, before this step.
+    /// The container's cgroup has to be there, and init in it, before this step; or the parent has to be asked, who only answers
+    /// once it has made it.
     pub fn needs_cgroup(&self) -> bool {
-        matches!(self, RootStep::Mount(step) if step.is_cgroup())
+        match self {
+            RootStep::Mount(step) => step.is_cgroup(),
+            RootStep::MapSource(_) => true,
+            _ => false,
+        }
     }
 
     /// A short fixed name, for traces.
@@ -94,6 +102,7 @@ impl RootStep {
             RootStep::Propagation(_) => "propagation",
             RootStep::Seclude(_) => "seclude",
             RootStep::Rootfs { .. } => "rootfs",
+            RootStep::MapSource(_) => "map-source",
             RootStep::Mount(_) => "mount",
             RootStep::Devices { .. } => "devices",
             RootStep::DevLinks { .. } => "dev-links",
@@ -119,6 +128,7 @@ impl RootStep {
             RootStep::Propagation(_) => "set the propagation of / (linux.rootfsPropagation)".into(),
             RootStep::Seclude(path) => format!("make the mount of {} private", path.display()),
             RootStep::Rootfs { path, .. } => format!("open the root file system {} (root.path)", path.display()),
+            RootStep::MapSource(source) => source.describe(),
             RootStep::Mount(step) => step.describe(),
             RootStep::Devices { .. } => "make devices (linux.devices)".into(),
             RootStep::DevLinks { .. } => "make the links in /dev".into(),
@@ -147,6 +157,7 @@ impl RootStep {
             RootStep::Propagation(propagation) => enter::propagate_root(*propagation),
             RootStep::Seclude(path) => enter::seclude(path),
             RootStep::Rootfs { path, cover } => enter::open_rootfs(path, *cover, room),
+            RootStep::MapSource(source) => source.open(room),
             RootStep::Mount(step) => step.apply(room),
             RootStep::Devices { devices, bind } => devices::make(devices, *bind, room),
             RootStep::DevLinks { core } => devices::link(*core, room),

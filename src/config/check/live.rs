@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub fn live_mounts(list: &[SpecMount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     let around = Around {
         bundle,
+        rootfs: None,
         namespaces: &Namespaces::default(),
         ids: IdMaps { uids: &[], gids: &[] },
     };

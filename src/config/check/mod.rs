@@ -66,6 +66,7 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
     };
     let around = mounts::Around {
         bundle: &bundle.dir,
+        rootfs: Some(&rootfs),
         namespaces: &namespaces,
         ids,
     };

@@ -1,7 +1,7 @@
 //! `mounts`: options to attributes, flags and file system data.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount as SpecMount;
 
@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub bundle: &'a Path,
+    /// `root.path`; `None` for a container that has its root already.
+    pub rootfs: Option<&'a Path>,
     pub namespaces: &'a Namespaces,
     /// The container's id mappings.
     pub ids: IdMaps<'a>,
@@ -41,7 +43,7 @@ fn mount(entry: &SpecMount, index: usize, around: Around<'_>, warnings: &mut Vec
             options.take(option, at)?;
         }
     }
-    let destination = destination(entry, &at, warnings)?;
+    let destination = destination(entry, around.rootfs, &at, warnings)?;
     let source = source(entry, &options, around.bundle, &at)?;
     options.agree_with(&source, &at)?;
     if matches!(source, MountSource::Bind { .. })
@@ -217,7 +219,9 @@ fn joined(before: SymlinkRule, rule: SymlinkRule) -> Option<SymlinkRule> {
     }
 }
 
-fn destination(entry: &SpecMount, at: &str, warnings: &mut Vec<String>) -> Result<PathBuf> {
+/// Where to mount, seen from the container's root. As in runc a path on the host that leads into the root file system is taken
+/// for what it means inside.
+fn destination(entry: &SpecMount, rootfs: Option<&Path>, at: &str, warnings: &mut Vec<String>) -> Result<PathBuf> {
     let given = entry.destination();
     let at = || format!("{at}.destination");
     no_nul(given.as_os_str().as_bytes(), at)?;
@@ -233,13 +237,19 @@ fn destination(entry: &SpecMount, at: &str, warnings: &mut Vec<String>) -> Resul
             at()
         ));
     }
-    if flattened(given) == Path::new("/") {
+    let destination = tidy(&Path::new("/").join(given));
+    let is_plain = !destination.components().any(|part| part == Component::ParentDir);
+    let inside = rootfs
+        .filter(|_| is_plain)
+        .and_then(|rootfs| destination.strip_prefix(rootfs).ok());
+    let destination = inside.map_or_else(|| destination.clone(), |inside| Path::new("/").join(inside));
+    if flattened(&destination) == Path::new("/") {
         return Err(Error::config(
             at(),
             "cannot mount over the root of the container, use root.path for another root",
         ));
     }
-    Ok(tidy(&Path::new("/").join(given)))
+    Ok(destination)
 }
 
 fn source(entry: &SpecMount, options: &Options, bundle: &Path, at: &str) -> Result<MountSource> {
@@ -288,6 +298,7 @@ mod tests {
         let entry = serde_json::from_value(value).unwrap();
         let around = Around {
             bundle: Path::new("/bundle"),
+            rootfs: Some(Path::new("/bundle/rootfs")),
             namespaces: &Namespaces::default(),
             ids: IdMaps::default(),
         };
@@ -357,7 +368,9 @@ mod tests {
 
     #[test]
     fn the_root_is_no_mount_point() {
-        for destination in ["/", "//", "/a/..", ".", "/.."] {
+        let m = parse(json!({"destination": "/bundle/rootfs/d", "type": "tmpfs"})).unwrap();
+        assert_eq!(m.destination, Path::new("/d"));
+        for destination in ["/", "//", "/a/..", ".", "/..", "/bundle/rootfs/"] {
             assert!(
                 parse(json!({"destination": destination, "type": "tmpfs"})).is_err(),
                 "{destination}"
