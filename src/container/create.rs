@@ -13,6 +13,7 @@ use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
 use crate::sys::exe;
+use crate::sys::seccomp::FLAG_TSYNC;
 use crate::tty::{self, Outlet};
 use crate::{log, root, trace};
 
@@ -48,6 +49,8 @@ pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> 
     let terminal = Terminal::decide(wanted, options.console_socket.as_deref(), detached)?;
     let store = Store::make(&options.root)?;
     let locked = store.create(&options.id)?;
+    // Init would keep it open until the payload runs.
+    drop(store);
     let attempt = Attempt {
         options,
         bundle: &bundle,
@@ -157,6 +160,10 @@ impl Attempt<'_> {
         self.locked.save(&record)?;
         let (console, kept) = terminal.outlet()?;
         let plan = self.plan::<P>(&config, cgroup, console)?;
+        if let Some(filter) = plan.seccomp() {
+            // TSYNC is left out, as runc has it: there is but one thread.
+            log::debug(|| format!("seccomp filter flags: {}", filter.flags & !FLAG_TSYNC));
+        }
         if let Some(kept) = kept_for_exec {
             kept.save(self.locked, plan.seccomp())?;
         }

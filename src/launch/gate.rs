@@ -5,12 +5,13 @@
 //! connection is close-on-exec. Two `start`s cannot both win, and neither can hang on an init that has died: the listener died
 //! with it.
 //!
-//! Beside the socket lies a lock file that init holds (flock(2)) until the payload takes over. So whether a container is still
-//! *created* can be observed at any time, whatever became of the process that ran `start`.
+//! Beside the socket lies a FIFO that init has open for reading until the payload takes over: whoever opens it for writing learns
+//! at once whether there is a reader. So whether a container is still *created* can be observed at any time, whatever became of
+//! the process that ran `start`. It has the name of runc's, so that who looks through init's descriptors knows what it is.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,8 @@ use crate::error::{Error, Result, ResultExt};
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "gate";
-/// The lock file's name in the state folder.
-pub const LOCK: &str = "gate.lock";
+/// The FIFO's name in the state folder.
+pub const FIFO: &str = "exec.fifo";
 
 /// What init answers to `start`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,31 +36,27 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Gate {
     listener: OwnedFd,
-    lock: OwnedFd,
+    fifo: OwnedFd,
 }
 
 /// A gate that `start` has opened; dropped when the payload takes over.
 #[derive(Debug)]
 pub struct Opened {
     start: Channel<Answer, ()>,
-    lock: OwnedFd,
+    fifo: OwnedFd,
 }
 
 impl Gate {
     /// Makes the gate in the state folder `dir`. The process that makes it drops it after cloning init.
     pub fn make(dir: BorrowedFd<'_>) -> Result<Gate> {
-        let lock = rustix::fs::openat(
-            dir,
-            LOCK,
-            OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC,
-            Mode::from_raw_mode(0o600),
-        )
-        .call(|| format!("openat({LOCK:?})"))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).call(|| format!("flock({LOCK:?})"))?;
+        rustix::fs::mknodat(dir, FIFO, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .call(|| format!("mknodat({FIFO:?})"))?;
+        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fifo = rustix::fs::openat(dir, FIFO, reading, Mode::empty()).call(|| format!("openat({FIFO:?})"))?;
         let listener = socket()?;
         rustix::net::bind(&listener, &address(dir)?).call(|| format!("bind({SOCKET:?})"))?;
         rustix::net::listen(&listener, 4).call(|| format!("listen({SOCKET:?})"))?;
-        Ok(Gate { listener, lock })
+        Ok(Gate { listener, fifo })
     }
 
     /// Waits until `start` connects.
@@ -73,7 +70,7 @@ impl Gate {
         };
         Ok(Opened {
             start: Channel::over(connection),
-            lock: self.lock,
+            fifo: self.fifo,
         })
     }
 }
@@ -81,7 +78,7 @@ impl Gate {
 impl Opened {
     /// The descriptors that have to stay open until the payload takes over.
     pub fn descriptors(&self) -> [std::os::fd::RawFd; 2] {
-        [self.start.as_fd().as_raw_fd(), self.lock.as_raw_fd()]
+        [self.start.as_fd().as_raw_fd(), self.fifo.as_raw_fd()]
     }
 
     /// Tells `start` that the payload takes over now.
@@ -97,10 +94,8 @@ impl Opened {
 
 /// Whether init still holds the gate of the state folder `dir`: the container is created and not started.
 pub fn is_held(dir: BorrowedFd<'_>) -> bool {
-    let Ok(lock) = rustix::fs::openat(dir, LOCK, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
-        return false;
-    };
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    let writing = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, FIFO, writing, Mode::empty()).is_ok()
 }
 
 /// Opens the gate from outside and waits until the payload runs.
@@ -142,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn start_learns_the_reason_and_the_lock_ends_with_the_gate() {
+    fn start_learns_the_reason_and_nobody_reads_the_fifo_after() {
         let dir = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let fd = rustix::fs::open(&dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
