@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Bundle;
+use crate::harness::{Bundle, Kind, runtime};
 
 /// A profile that allows all but these system calls.
 fn deny(names: &[&str], action: &str) -> Value {
@@ -244,4 +244,41 @@ fn the_listener_decides_calls() {
     assert_eq!(c.wait(), 0);
     let text = created.stdout_now();
     assert!(text.contains("not implemented") && text.contains("over"), "{text}");
+}
+
+#[test]
+fn what_callers_hear_of_a_listener_that_cannot_be_used() {
+    except!(Runc, Crun; "runc 1.1 and crun have other words");
+    let mut profile = deny(&["mkdir"], "SCMP_ACT_NOTIFY");
+    let c = Bundle::busybox();
+    profile["listenerPath"] = json!(c.scrap("nobody.sock"));
+    let c = c.set("linux.seccomp", profile.clone());
+    c.run(&["true"]).fails("failed to connect with seccomp agent");
+    profile["syscalls"][0]["names"] = json!(["mkdir", "write"]);
+    let c = c.set("linux.seccomp", profile);
+    c.run(&["true"])
+        .fails("SCMP_ACT_NOTIFY cannot be used for the write syscall")
+        .at("linux.seccomp.syscalls[0].names");
+}
+
+/// A hook that runs in the container is bound by its filter, as its program is.
+#[test]
+fn start_container_hooks_are_filtered() {
+    for no_new_privileges in [false, true] {
+        let c = with(deny(&["mkdir", "mkdirat"], "SCMP_ACT_KILL"))
+            .set("process.noNewPrivileges", no_new_privileges)
+            .push(
+                "hooks.startContainer",
+                json!({ "path": "/bin/sh", "args": ["sh", "-c", "exec busybox mkdir /x"] }),
+            );
+        let output = c.run(&["true"]);
+        if runtime().kind == Kind::Runw {
+            output
+                .fails("error running startContainer hook")
+                .fails("bad system call");
+        } else {
+            assert_ne!(output.code, 0, "{}", output.story());
+        }
+        assert!(!c.in_rootfs("x").exists());
+    }
 }

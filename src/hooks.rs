@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::config::{Hook, HookOutput};
 use crate::error::{Error, Kind, Result, ResultExt, errno_text};
+use crate::sys;
 use crate::sys::fd::inherit_nothing_from;
 
 /// Of what a hook prints, the last so many bytes go into the error message.
@@ -174,7 +175,10 @@ fn state_file(state: &[u8]) -> Result<File> {
 fn status_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
+        (None, Some(signal)) => match sys::signal::meaning(signal) {
+            Some(meaning) => format!("signal {signal} ({meaning})"),
+            None => format!("signal {signal}"),
+        },
         (None, None) => status.to_string(),
     }
 }
@@ -319,7 +323,7 @@ mod tests {
         );
         assert_eq!(
             run_shell("kill -9 $$").unwrap_err().to_string(),
-            "error running createRuntime hook #0: /bin/sh: signal 9"
+            "error running createRuntime hook #0: /bin/sh: signal 9 (killed)"
         );
         let missing = Hook {
             path: "/nonexistent".into(),

@@ -142,8 +142,8 @@ fn init_plan(
         steps.push(Step::Terminal { size });
     }
     steps.extend(privs.late.into_iter().map(Step::Priv));
-    let after_gate = container_hooks(config, "startContainer", &hooks.start_container, None)?;
-    let (notify, last) = split_notify(privs.last);
+    let (notify, mut last) = split_notify(privs.last);
+    let after_gate = start_container(config, seal, &mut last)?;
     Ok(InitPlan {
         steps,
         notify,
@@ -193,6 +193,25 @@ pub(super) fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivSt
     let notifies = |step: &PrivStep| matches!(step, PrivStep::Seccomp(program) if program.notifies());
     let (notify, last): (Vec<_>, Vec<_>) = last.into_iter().partition(notifies);
     (notify.into_iter().next(), last)
+}
+
+/// The hooks behind the gate. They are programs of the container: its filter is for them, too, and leaves the last steps.
+fn start_container(config: &Config, seal: Seal, last: &mut Vec<PrivStep>) -> Result<Vec<Step>> {
+    let hooks = container_hooks(config, "startContainer", &config.hooks.start_container, None)?;
+    let filters = match seal {
+        Seal::AtExec if !hooks.is_empty() => take_seccomp(last),
+        _ => Vec::new(),
+    };
+    Ok(filters.into_iter().map(Step::Priv).chain(hooks).collect())
+}
+
+/// The steps that load filters.
+fn take_seccomp(last: &mut Vec<PrivStep>) -> Vec<PrivStep> {
+    let (filters, rest) = std::mem::take(last)
+        .into_iter()
+        .partition(|step| matches!(step, PrivStep::Seccomp(_)));
+    *last = rest;
+    filters
 }
 
 fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>) -> Result<PrivsInput<'a>> {

@@ -52,3 +52,27 @@ pub fn end_on_termination() {
         unsafe { nix::libc::signal(signal, end as *const () as nix::libc::sighandler_t) };
     }
 }
+
+/// What a signal that ends a process is about, in the words that Go's programs print; `None` for the rarer ones.
+pub fn meaning(signal: i32) -> Option<&'static str> {
+    use nix::libc;
+    Some(match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTRAP => "trace/breakpoint trap",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        libc::SIGXCPU => "CPU time limit exceeded",
+        libc::SIGXFSZ => "file size limit exceeded",
+        libc::SIGSYS => "bad system call",
+        _ => return None,
+    })
+}

@@ -63,6 +63,13 @@ fn syscall(rule: &LinuxSyscall, has_listener: bool, at: impl Fn() -> String) -> 
         let problem = "SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath, the socket of the agent to notify";
         return Err(Error::config(format!("{}.action", at()), problem));
     }
+    // runc refuses this one because its own init could not go on; callers rely on hearing so.
+    if rule.action() == Action::ScmpActNotify && rule.names().iter().any(|name| name == "write") {
+        return Err(Error::config(
+            format!("{}.names", at()),
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        ));
+    }
     errno(rule.action(), rule.errno_ret(), || format!("{}.errnoRet", at()))?;
     let args = rule.args().as_deref().unwrap_or_default();
     args.iter()

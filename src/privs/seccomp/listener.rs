@@ -51,7 +51,7 @@ pub fn send_listener(path: &Path, listener: BorrowedFd<'_>, state: &ContainerPro
     let text = serde_json::to_vec(state).map_err(|e| Error::message(format!("seccomp agent's message: {e}")))?;
     let refused = |e: rustix::io::Errno| {
         let problem = format!(
-            "connect to the agent at {path:?}: {}",
+            "failed to connect with seccomp agent at {path:?}: {}",
             crate::error::errno_text(e.raw_os_error())
         );
         Error::config("linux.seccomp.listenerPath", problem)
