@@ -69,3 +69,21 @@ fn no_new_privileges() {
         .run_sh(look)
         .prints("0\n");
 }
+
+/// It is left out; later versions of runc say so on stderr where no log is named.
+#[test]
+fn an_ambient_capability_that_is_not_inheritable() {
+    except!(Runc, Crun; "runc 1.1 says nothing of it, crun refuses it");
+    let c = Bundle::busybox()
+        .set("process.user", json!({ "uid": 1000, "gid": 1000 }))
+        .capabilities(&["CAP_CHOWN", "CAP_KILL"])
+        .set("process.capabilities.ambient", json!(["CAP_CHOWN", "CAP_KILL"]))
+        .set("process.capabilities.inheritable", json!(["CAP_KILL"]));
+    let output = c.run_sh(SHOW_CAPABILITIES);
+    assert!(
+        output.stderr.contains("can't raise ambient capability CAP_CHOWN: "),
+        "{}",
+        output.story()
+    );
+    output.prints("20 20 20 21 20 ");
+}

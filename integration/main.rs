@@ -50,6 +50,7 @@ mod program;
 mod propagation;
 mod rootfs;
 mod rootless;
+mod runc_words;
 mod seccomp;
 mod security;
 mod state;

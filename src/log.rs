@@ -7,8 +7,8 @@
 //! `--log-level debug`) everything is written at once. Where no log was named nobody counts: then stderr has the warnings in
 //! front of the failure, and each line says which it is.
 //!
-//! stderr of `create`, `run` and `exec` is the container's own stream: nothing but a failure goes there, and warnings only
-//! if no log file was named and a person sits in front of it (it is a terminal) or asked for them by `--log-level`.
+//! stderr of `create`, `run` and `exec` is the container's own stream: where a log was named, nothing but a failure goes there.
+//! Without one, warnings do, as with runc: lines for a person, records where it is no terminal.
 //!
 //! A process cloned from this one may go on writing: each record is one `write` to a file opened for appending.
 
@@ -185,11 +185,7 @@ pub fn debug<T: AsRef<str>>(text: impl FnOnce() -> T) {
 pub fn flush() {
     let Some(log) = LOG.get() else { return };
     for text in log.release() {
-        if log.sink.is_some() {
-            log.write(Level::Warning, &text);
-        } else if std::io::stderr().is_terminal() {
-            to_stderr("warning: ", &text);
-        }
+        log.show(Level::Warning, &text);
     }
 }
 
@@ -204,7 +200,18 @@ impl Log {
     fn show(&self, level: Level, text: &str) {
         match self.sink {
             Some(_) => self.write(level, text),
-            None => to_stderr(&format!("{}: ", level.name()), text),
+            None => self.plainly(level, text),
+        }
+    }
+
+    /// A line on stderr, for a person; a record for everybody else.
+    fn plainly(&self, level: Level, text: &str) {
+        match std::io::stderr().is_terminal() {
+            true => to_stderr(&format!("{}: ", level.name()), text),
+            false => {
+                let record = record(self.format, level, &crate::clock::now(), text);
+                let _ = std::io::stderr().write_all(record.as_bytes());
+            }
         }
     }
 

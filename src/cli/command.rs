@@ -133,7 +133,9 @@ pub fn parse(program: Program, words: Vec<OsString>) -> Result<Parsed> {
 /// A word that is no command: `help`, or a mistake.
 fn other(name: &'static str, verb: &str, words: Vec<OsString>) -> Result<Parsed> {
     if verb != "help" {
-        return Err(usage(format!("{verb:?} is not a command; see {name} --help")));
+        return Err(usage(format!(
+            "No help topic for '{verb}': {verb:?} is not a command; see {name} --help"
+        )));
     }
     match all(name).try_get_matches_from(words) {
         Err(e) if !e.use_stderr() => Ok(Parsed::Text(e.render().to_string())),
@@ -142,11 +144,16 @@ fn other(name: &'static str, verb: &str, words: Vec<OsString>) -> Result<Parsed>
     }
 }
 
+/// The name comes first, under the heading that runc's help has: scripts look for it there.
+const HELP: &str = "NAME:\n   {name} - {about}\n\n{usage-heading} {usage}\n\n{all-args}";
+
 impl Entry {
     fn command(&self, program: &str) -> Command {
         let command = Command::new(self.name)
             .bin_name(format!("{program} {}", self.name))
+            .display_name(format!("{program} {}", self.name))
             .hide(self.hidden)
+            .help_template(HELP)
             .args_override_self(true);
         // The structs' own doc comments are meant for readers of the source.
         (self.augment)(command).about(self.about)
@@ -155,6 +162,7 @@ impl Entry {
 
 fn base(name: &'static str) -> Command {
     GlobalArgs::augment_args(Command::new(name).args_override_self(true))
+        .help_template(HELP)
         .about("An OCI container runtime for native and WebAssembly containers")
 }
 

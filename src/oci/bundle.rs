@@ -159,14 +159,30 @@ fn type_error(root: &str, e: &serde_path_to_error::Error<serde_json::Error>) -> 
         _ => format!("{root}.{path}"),
     };
     let text = e.inner().to_string();
-    match text
+    let missing = text
         .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'))
-    {
-        Some(field) if at.is_empty() => Error::config(field, "is missing, the runtime spec requires it"),
-        Some(field) => Error::config(format!("{at}.{field}"), "is missing, the runtime spec requires it"),
-        None if at.is_empty() => Error::config("the document", text),
-        None => Error::config(at, text),
+        .and_then(|rest| rest.strip_suffix('`'));
+    let (at, problem) = match missing {
+        Some(field) if at.is_empty() => (field.to_owned(), "is missing, the runtime spec requires it".to_owned()),
+        Some(field) => (
+            format!("{at}.{field}"),
+            "is missing, the runtime spec requires it".to_owned(),
+        ),
+        None if at.is_empty() => ("the document".to_owned(), text),
+        None => (at, text),
+    };
+    match peers_words(&at) {
+        Some(words) => Error::config(at, format!("{words}: {problem}")),
+        None => Error::config(at, problem),
+    }
+}
+
+/// What runc says first of a value that the spec's types refuse, where its callers look for that.
+fn peers_words(at: &str) -> Option<&'static str> {
+    match at.strip_prefix("linux.memoryPolicy.")? {
+        "mode" => Some("invalid memory policy mode"),
+        flag if flag.starts_with("flags") => Some("invalid memory policy flag"),
+        _ => None,
     }
 }
 

@@ -219,7 +219,9 @@ impl PrivStep {
 fn set_scheduler(attr: SchedAttr) -> Result<()> {
     sched::set_scheduler(attr).wrap(|| match attr.policy as i32 {
         // The kernel answers EPERM to a deadline policy when the cpuset is smaller than the machine.
-        nix::libc::SCHED_DEADLINE => "set process.scheduler (SCHED_DEADLINE does not go with linux.resources.cpu.cpus)",
+        nix::libc::SCHED_DEADLINE => {
+            "process scheduler can't be used together with AllowedCPUs (SCHED_DEADLINE does not go with linux.resources.cpu.cpus)"
+        }
         _ => "set process.scheduler",
     })
 }

@@ -57,6 +57,12 @@ pub fn bit(name: &str) -> Option<u64> {
     Some(1 << number)
 }
 
+/// The names of the capabilities in `mask`.
+pub(super) fn names(mask: u64) -> impl Iterator<Item = &'static str> {
+    let there = move |number: &usize| mask & 1 << number != 0;
+    (0..NAMES.len()).filter(there).map(|number| NAMES[number])
+}
+
 /// The five sets; an absent section means no capability at all.
 pub(super) fn sets(section: Option<&LinuxCapabilities>) -> Capabilities {
     let Some(given) = section else {

@@ -30,18 +30,23 @@ pub(super) fn memory_policy(given: Option<&LinuxMemoryPolicy>) -> Result<Option<
         .map(str::trim)
         .filter(|nodes| !nodes.is_empty())
     {
-        Some(list) => cpu_list::parse(list).map_err(|e| Error::config(at("nodes"), e))?,
+        Some(list) => cpu_list::parse(list)
+            .map_err(|e| Error::config(at("nodes"), format!("invalid memory policy nodes {list:?}: {e}")))?,
         None => Vec::new(),
     };
     let mode = given.mode();
     match mode {
         M::MpolDefault | M::MpolLocal if !nodes.is_empty() => {
-            return Err(Error::config(at("nodes"), format!("must be empty for {mode}")));
+            let count = nodes.len();
+            return Err(Error::config(
+                at("nodes"),
+                format!("memory policy mode requires 0 nodes but got {count}: {mode} takes none"),
+            ));
         }
         M::MpolBind | M::MpolInterleave | M::MpolWeightedInterleave | M::MpolPreferredMany if nodes.is_empty() => {
             return Err(Error::config(
                 at("nodes"),
-                format!("is empty, {mode} needs at least one node"),
+                format!("memory policy mode requires at least one node but got 0: {mode} takes some"),
             ));
         }
         _ => {}

@@ -38,6 +38,11 @@ pub fn process(given: &SpecProcess, at: &str, ids: IdMaps<'_>, warnings: &mut Ve
             "{at}.capabilities.effective: holds capabilities that are not in permitted, the kernel leaves them out"
         ));
     }
+    for name in capabilities::names(capabilities.ambient & !(capabilities.permitted & capabilities.inheritable)) {
+        warnings.push(format!(
+            "can't raise ambient capability {name}: {at}.capabilities.permitted and inheritable have to hold it, too"
+        ));
+    }
     let terminal = given.terminal().unwrap_or(false);
     let console_size = given.console_size().filter(|_| terminal);
     Ok(Process {
