@@ -199,7 +199,7 @@ pub(super) fn split_notify(last: Vec<PrivStep>) -> (Option<PrivStep>, Vec<PrivSt
 fn start_container(config: &Config, seal: Seal, last: &mut Vec<PrivStep>) -> Result<Vec<Step>> {
     let hooks = container_hooks(config, "startContainer", &config.hooks.start_container, None)?;
     let filters = match seal {
-        Seal::AtExec if !hooks.is_empty() => take_seccomp(last),
+        Seal::AtExec if hooks.is_some() => take_seccomp(last),
         _ => Vec::new(),
     };
     Ok(filters.into_iter().map(Step::Priv).chain(hooks).collect())
