@@ -1,5 +1,7 @@
 //! What scripts written for runc look for: words of errors, of the debug log and of the help, and what init holds open.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Cgroups, Kind, runtime};
@@ -73,6 +75,18 @@ fn debug_lines() {
     );
     let text = call().global("--log").global(c.scrap("log")).output().ok().stderr;
     assert_eq!(text, "", "with a log it is the container's own stream");
+}
+
+/// The program's stderr is also where the kernel's refusal to execute it is told, in one plain line.
+#[test]
+fn a_program_that_cannot_be_executed() {
+    except!(Runc, Crun; "runc 1.1 and crun have a log line instead");
+    let c = Bundle::busybox().file("/program", "#!/no/such/interpreter\n");
+    std::fs::set_permissions(c.in_rootfs("program"), PermissionsExt::from_mode(0o755)).unwrap();
+    let output = c.run(&["/program"]);
+    assert_ne!(output.code, 0);
+    assert_eq!(output.stderr, "exec /program: no such file or directory\n");
+    c.assert_no_trace();
 }
 
 #[test]

@@ -111,6 +111,11 @@ impl Error {
         }
     }
 
+    /// execve(2) has refused the program.
+    pub fn is_refused_program(&self) -> bool {
+        matches!(&self.kind, Kind::Sys { call, .. } if call.starts_with("exec "))
+    }
+
     /// Adds the step that was under way.
     #[must_use]
     pub fn wrap(mut self, step: impl Into<String>) -> Self {

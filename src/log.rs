@@ -146,7 +146,9 @@ pub fn error(error: &Error) {
                 .unwrap_or_default()
                 .iter()
                 .for_each(|w| to_stderr("warning: ", w));
-            to_stderr("error: ", &text);
+            // runc's init says itself that it cannot execute the program, and nothing else.
+            let bare = error.is_refused_program() && text == error.kind().to_string();
+            to_stderr(if bare { "" } else { "error: " }, &text);
         }
     }
 }

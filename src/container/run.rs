@@ -2,7 +2,7 @@
 
 use super::create::{self, Created};
 use super::{CreateOptions, Folder, Record, RunOptions, Store, delete, start};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::launch::Launched;
 use crate::log;
 use crate::sys::process::{self, Child};
@@ -32,7 +32,10 @@ pub fn run(options: &CreateOptions, how: RunOptions) -> Result<u8> {
             if let Err(left) = ended {
                 log::aside(&format!("after the failed start: {left}"));
             }
-            return Err(e);
+            return Err(match e.is_refused_program() {
+                true => Error::new(e.kind().clone()),
+                false => e,
+            });
         }
     };
     // Others may look at the container, signal and even delete it while it runs.
