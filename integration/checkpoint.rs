@@ -239,10 +239,13 @@ fn mounts_come_back() {
         .bind(&file, "/srv/file", &["bind", "ro"])
         .bind(&file, "/link/file", &["bind"])
         .symlink("/link", "/srv")
+        .folder("/real/place")
+        .symlink("/way", "/real/place")
+        .bind(&folder, "/way", &["bind"])
         .mount("/scratch", "tmpfs", "tmpfs", &["size=1m"])
         .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"])
         .sh("echo kept >/scratch/file; echo >/ready; while [ ! -e /go ]; do sleep 0.05; done
-             { cat /scratch/file /srv/file; ls /sys/fs/cgroup | head -n 1; cat /proc/kcore | wc -c; echo x >/srv/shared/x; } >/told 2>&1
+             { cat /scratch/file /srv/file; ls /sys/fs/cgroup | head -n 1; cat /proc/kcore | wc -c; echo x >/srv/shared/x; echo y >/real/place/y; } >/told 2>&1
              exit 0");
     launch(&c);
     eventually("the container to be ready", || c.in_rootfs("/ready").exists());
@@ -255,7 +258,7 @@ fn mounts_come_back() {
     let told = fs::read_to_string(c.in_rootfs("/told")).unwrap();
     assert!(told.starts_with("kept\nof the host, later\n"), "{told}");
     assert!(told.ends_with("\n0\n"), "/proc/kcore is masked: {told}");
-    assert!(folder.join("x").exists());
+    assert!(folder.join("x").exists() && folder.join("y").exists(), "{told}");
 }
 
 #[test]

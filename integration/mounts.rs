@@ -228,3 +228,25 @@ fn idmapped_binds_in_a_user_namespace() {
         "on disk it is the host's root"
     );
 }
+
+/// Of what a user namespace inherits all is locked but `nosymfollow`: what is locked stays, that one goes unless it is asked for.
+#[test]
+fn inherited_attributes_in_a_user_namespace() {
+    except!(Runc, Crun; "runc 1.1 knows no nosymfollow, crun keeps it");
+    let (c, source) = with_source();
+    let c = c
+        .user_namespace(100_000, 65536)
+        .bind(&source, "/mnt", &["bind", "ro"])
+        .bind(&source, "/same", &["bind", "nosymfollow"]);
+    let odd = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,nodev,nosymfollow {0}",
+        source.display()
+    );
+    let show =
+        "grep -E ' /(mnt|same) ' /proc/self/mounts | cut -d' ' -f4 | tr , '\\n' | grep -E '^(ro|rw|no)' | tr '\\n' ' '";
+    c.call("run")
+        .runs(&["sh", "-c", show])
+        .among_own_mounts(&odd)
+        .output()
+        .prints("ro nodev rw nodev nosymfollow ");
+}

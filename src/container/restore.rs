@@ -1,7 +1,7 @@
 //! `restore`: has CRIU make a container from files.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
 
@@ -153,7 +153,7 @@ impl Restoration<'_> {
                 streams: true,
                 inherits: &namespaces,
             };
-            Ok((self.prepare(record)?, Service::start(&start)?))
+            Ok((self.prepare(record, &rootfs)?, Service::start(&start)?))
         })?;
         request.inherit = external::saved_streams(images)?;
         let numbers = namespaces.iter().map(AsRawFd::as_raw_fd);
@@ -179,8 +179,11 @@ impl Restoration<'_> {
         record.cgroup.join(criu, there)
     }
 
-    fn prepare(&self, record: &Record) -> Result<Options> {
+    fn prepare(&self, record: &Record, rootfs: &Path) -> Result<Options> {
         let mut external_mounts = external::mounts(self.config, &record.cgroup);
+        for (name, _) in &mut external_mounts {
+            *name = root::settle(rootfs, name)?;
+        }
         external_mounts.extend(external::mask(self.config));
         Ok(Options {
             images: Some(open_folder(&self.options.image)?),

@@ -33,19 +33,23 @@ pub(super) fn of_bind(mount: &Mount) -> Option<SetClear> {
 pub(super) fn of_locked_bind(mount: &Mount, existing: u64) -> Result<SetClear, String> {
     let refused = existing & mount.attr_clear & !mount.attr_set & LOCKABLE & !attr::ATIME;
     if refused != 0 {
-        return Err(format!("cannot clear locked flags {}", names(refused)));
+        return Err(format!(
+            "cannot clear locked flags {}: operation not permitted",
+            names(refused)
+        ));
     }
     let asks_atime = (mount.attr_set | mount.attr_clear) & (attr::ATIME | attr::NODIRATIME) != 0;
     let asked = mount.attr_set & (attr::ATIME | attr::NODIRATIME);
     if asks_atime && asked != existing & (attr::ATIME | attr::NODIRATIME) {
         return Err(format!(
-            "cannot change locked atime flags {}",
+            "cannot change locked atime flags {}: operation not permitted",
             names(existing & !BINARY)
         ));
     }
     Ok(SetClear {
         set: mount.attr_set & !attr::ATIME,
-        clear: 0,
+        // The one that is never locked.
+        clear: attr::NOSYMFOLLOW & !mount.attr_set,
     })
 }
 
@@ -228,13 +232,13 @@ mod tests {
             of_locked_bind(&mount, existing),
             Ok(SetClear {
                 set: attr::NODEV,
-                clear: 0
+                clear: attr::NOSYMFOLLOW
             })
         );
         mount.attr_clear = attr::NOSUID;
         assert_eq!(
             of_locked_bind(&mount, existing),
-            Err("cannot clear locked flags nosuid".to_owned())
+            Err("cannot clear locked flags nosuid: operation not permitted".to_owned())
         );
     }
 
@@ -245,7 +249,7 @@ mod tests {
         assert!(of_locked_bind(&mount, attr::NOATIME).is_ok());
         assert_eq!(
             of_locked_bind(&mount, attr::STRICTATIME | attr::NOSUID),
-            Err("cannot change locked atime flags strictatime".to_owned())
+            Err("cannot change locked atime flags strictatime: operation not permitted".to_owned())
         );
         // `relatime` is the value 0 and shows in what is cleared.
         mount.attr_set = 0;

@@ -43,7 +43,7 @@ pub use console::{Console, open as open_console};
 pub use draw::draw;
 pub use enter::{change_to, mount_below, take_down};
 pub use idmap::apply as map_ids;
-pub use restore::{bound_devices, locate, make_mountpoints, on_own_mount};
+pub use restore::{bound_devices, locate, make_mountpoints, on_own_mount, settle};
 pub use room::Room;
 pub use step::{Cover, RootStep};
 

@@ -123,6 +123,24 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Result<Option<(PathBuf, bool
     Ok(Some((name, is_dir)))
 }
 
+/// Where the destination of a mount leads in the root file system, links followed: what the mount table of the saved container
+/// has it under. What is not there yet keeps its name.
+///
+/// # Errors
+/// The path cannot be looked up.
+pub fn settle(rootfs: &Path, destination: &Path) -> Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(rootfs, flags, Mode::empty()).call(|| format!("open({:?})", rootfs.display()))?;
+    let place = locate(root.as_fd(), destination)?;
+    let inside = place.and_then(|(place, _)| {
+        place
+            .strip_prefix(rootfs)
+            .map(|inside| Path::new("/").join(inside))
+            .ok()
+    });
+    Ok(inside.unwrap_or_else(|| destination.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::mount::tests::{bind as bind_mount, filesystem};
@@ -144,6 +162,17 @@ mod tests {
         assert_eq!(carrier("/data/x/y"), on("/srv/data", "/x/y"));
         assert_eq!(carrier("/data/tmp/x"), None);
         assert_eq!(carrier("/data/more/x"), on("/srv/more", "/x"));
+    }
+
+    #[test]
+    fn destinations_settle_where_links_lead() {
+        let dir = std::env::temp_dir().join(format!("runw-settle-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("real/conf")).unwrap();
+        std::os::unix::fs::symlink("/real", dir.join("link")).unwrap();
+        let settled = |path: &str| settle(&dir, Path::new(path)).unwrap();
+        assert_eq!(settled("/link/conf"), Path::new("/real/conf"));
+        assert_eq!(settled("/dev/shm"), Path::new("/dev/shm"));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
