@@ -141,6 +141,15 @@ fn flags_are_accepted() {
     }
 }
 
+/// It has a meaning only for those who wait for an agent's answer, and the kernel takes it with no other filter.
+#[test]
+fn a_flag_about_agents_without_an_agent() {
+    only!(Runw; "runc knows no such flag, with crun the kernel refuses it");
+    let mut profile = deny(&["mkdir"], "SCMP_ACT_ERRNO");
+    profile["flags"] = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_LOG"]);
+    with(profile).run(&["true"]).ok();
+}
+
 #[test]
 fn an_unknown_flag_is_refused() {
     except!(Crun; "crun ignores it");

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::sys::seccomp::{Instruction, MAX_INSTRUCTIONS};
 
 /// Changes whenever the same profile would give another program or the file another layout.
-const FORMAT: &[u8] = b"runw seccomp program 1\n";
+const FORMAT: &[u8] = b"runw seccomp program 2\n";
 const HASH: usize = blake3::OUT_LEN;
 const HEAD: usize = FORMAT.len() + size_of::<u32>();
 /// More files than this in the folder are a sign of profiles made up for each container; then it is emptied.

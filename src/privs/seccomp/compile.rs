@@ -40,6 +40,10 @@ pub(super) fn compile_long(profile: &LinuxSeccomp) -> Result<Program> {
     let mut flags = flags(profile);
     if uses_notify(profile) {
         flags |= sys::FLAG_NEW_LISTENER;
+        let wait = LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv;
+        if profile.flags().as_ref().is_some_and(|given| given.contains(&wait)) {
+            flags |= sys::FLAG_WAIT_KILLABLE_RECV;
+        }
         // The kernel takes both only with a third flag; a runtime has one thread when it loads the filter anyway.
         flags &= !sys::FLAG_TSYNC;
     }
@@ -65,7 +69,8 @@ pub(super) fn flags(profile: &LinuxSeccomp) -> u32 {
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => sys::FLAG_LOG,
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => sys::FLAG_TSYNC,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => sys::FLAG_SPEC_ALLOW,
-            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => sys::FLAG_WAIT_KILLABLE_RECV,
+            // It is about who waits for an agent; without one the kernel refuses it.
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
         }
     })
 }
