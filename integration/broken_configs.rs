@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Cgroups, Kind, Layout, assert_refused, runtime};
 
+/// Every runtime has words of its own for it.
+const ANY: &[&str] = &[""];
+
 #[test]
 fn not_json() {
     for text in ["", "{", "[]", "nonsense", "{\"ociVersion\": \"1.0.2\"", "null"] {
@@ -11,8 +14,7 @@ fn not_json() {
             continue; // runc 1.1 crashes.
         }
         let c = Bundle::busybox().raw_config(text);
-        c.create().exits(1);
-        c.assert_no_trace();
+        assert_refused(&c, "config.json", ANY);
     }
 }
 
@@ -83,15 +85,13 @@ fn wrong_types() {
         ("hooks.prestart", json!({ "path": "/bin/true" })),
     ] {
         let c = Bundle::busybox().set(path, value.clone());
-        let output = c.create().exits(1);
         // Serde names array places by number in brackets; the path's first words must be there in any case.
         let named = path
             .split('.')
             .take_while(|step| step.parse::<usize>().is_err())
             .collect::<Vec<_>>()
             .join(".");
-        let _ = output.at(&named);
-        c.assert_no_trace();
+        assert_refused(&c, &named, ANY);
     }
 }
 
@@ -103,9 +103,7 @@ fn but(path: &str, value: impl Into<Value>) -> Bundle {
 #[test]
 fn no_process() {
     except!(Crun; "crun allows it");
-    let c = Bundle::busybox().without("process");
-    c.create().exits(1);
-    c.assert_no_trace();
+    assert_refused(&Bundle::busybox().without("process"), "process", ANY);
 }
 
 #[test]
@@ -137,9 +135,7 @@ fn an_empty_cwd() {
 
 #[test]
 fn no_root() {
-    let c = Bundle::busybox().without("root");
-    c.create().exits(1);
-    c.assert_no_trace();
+    assert_refused(&Bundle::busybox().without("root"), "root", ANY);
 }
 
 #[test]
@@ -158,9 +154,7 @@ fn a_missing_root_folder() {
 
 #[test]
 fn a_root_that_is_a_file() {
-    let c = but("root.path", "config.json");
-    c.create().exits(1);
-    c.assert_no_trace();
+    assert_refused(&but("root.path", "config.json"), "root.path", ANY);
 }
 
 #[test]
@@ -229,9 +223,7 @@ fn an_unmapped_user() {
     let c = Bundle::busybox()
         .user_namespace(100_000, 10)
         .set("process.user.uid", 1000);
-    let output = c.create().exits(1);
-    let _ = output.at("process.user.uid");
-    c.assert_no_trace();
+    assert_refused(&c, "process.user.uid", ANY);
 }
 
 #[test]
@@ -239,9 +231,7 @@ fn an_unmapped_group() {
     let c = Bundle::busybox()
         .user_namespace(100_000, 10)
         .set("process.user.additionalGids", json!([4000]));
-    let output = c.create().exits(1);
-    let _ = output.at("process.user.additionalGids");
-    c.assert_no_trace();
+    assert_refused(&c, "process.user.additionalGids", ANY);
 }
 
 #[test]
@@ -251,8 +241,7 @@ fn mappings_that_overlap() {
         "linux.uidMappings",
         json!({ "containerID": 5, "hostID": 200_000, "size": 10 }),
     );
-    c.create().exits(1);
-    c.assert_no_trace();
+    assert_refused(&c, "linux.uidMappings", ANY);
 }
 
 #[test]
@@ -284,33 +273,25 @@ fn a_soft_limit_above_the_hard_one() {
         "process.rlimits",
         json!([{ "type": "RLIMIT_NOFILE", "hard": 10, "soft": 20 }]),
     );
-    let output = c.create().exits(1);
-    let _ = output.at("process.rlimits");
-    c.assert_no_trace();
+    assert_refused(&c, "process.rlimits", ANY);
 }
 
 #[test]
 fn an_oom_score_out_of_range() {
     let c = but("process.oomScoreAdj", 1001);
-    let output = c.create().exits(1);
-    let _ = output.at("process.oomScoreAdj");
-    c.assert_no_trace();
+    assert_refused(&c, "process.oomScoreAdj", ANY);
 }
 
 #[test]
 fn a_mount_without_a_destination() {
     let c = Bundle::busybox().push("mounts", json!({ "type": "tmpfs", "source": "tmpfs" }));
-    let output = c.create().exits(1);
-    let _ = output.at("mounts");
-    c.assert_no_trace();
+    assert_refused(&c, "mounts", ANY);
 }
 
 #[test]
 fn an_unknown_file_system() {
     let c = Bundle::busybox().mount("/mnt", "no-such-fs", "none", &[]);
-    let output = c.create().exits(1);
-    let _ = output.at("mounts");
-    c.assert_no_trace();
+    assert_refused(&c, "mounts", ANY);
 }
 
 #[test]
@@ -359,9 +340,7 @@ fn a_device_of_an_unknown_type() {
         "linux.devices",
         json!({ "path": "/dev/x", "type": "q", "major": 1, "minor": 3 }),
     );
-    let output = c.create().exits(1);
-    let _ = output.at("linux.devices");
-    c.assert_no_trace();
+    assert_refused(&c, "linux.devices", ANY);
 }
 
 #[test]
@@ -396,9 +375,7 @@ fn masked_paths_without_a_mount_namespace() {
 fn an_rdt_group_without_resctrl() {
     needs!(!std::path::Path::new("/sys/fs/resctrl/schemata").exists(); "a machine without resctrl mounted");
     let c = but("linux.intelRdt", json!({ "closID": "gold", "l3CacheSchema": "L3:0=f" }));
-    let output = c.create().exits(1);
-    let _ = output.at("linux.intelRdt");
-    c.assert_no_trace();
+    assert_refused(&c, "linux.intelRdt", ANY);
 }
 
 #[test]
@@ -444,7 +421,5 @@ fn an_io_priority_out_of_range() {
         "process.ioPriority",
         json!({ "class": "IOPRIO_CLASS_BE", "priority": 9 }),
     );
-    let output = c.create().exits(1);
-    let _ = output.at("process.ioPriority");
-    c.assert_no_trace();
+    assert_refused(&c, "process.ioPriority", ANY);
 }
