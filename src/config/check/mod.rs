@@ -92,7 +92,7 @@ pub fn check(bundle: &Bundle) -> Result<Config> {
         annotated,
         rootfs_propagation: rootfs_propagation(section(linux, Linux::rootfs_propagation))?,
         masked_paths: hidden_paths(section(linux, Linux::masked_paths), "linux.maskedPaths", &namespaces)?,
-        readonly_paths: readonly_paths(section(linux, Linux::readonly_paths), &namespaces, &mut warnings)?,
+        readonly_paths: readonly_paths(section(linux, Linux::readonly_paths), &namespaces)?,
         mount_label: text(section(linux, Linux::mount_label)),
         namespaces,
         uid_mappings,
@@ -247,17 +247,10 @@ fn rootfs_propagation(name: Option<&String>) -> Result<Propagation> {
     })
 }
 
-/// `readonlyPaths`: runc and crun take a relative one from the root, the only place where it can be meant.
-fn readonly_paths(
-    paths: Option<&Vec<String>>,
-    namespaces: &Namespaces,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<PathBuf>> {
+/// `readonlyPaths`: runc and crun take a relative one from the root, the only place where it can be meant, and say nothing.
+fn readonly_paths(paths: Option<&Vec<String>>, namespaces: &Namespaces) -> Result<Vec<PathBuf>> {
     let mut rooted = paths.cloned().unwrap_or_default();
-    for (i, path) in rooted.iter_mut().enumerate().filter(|(_, path)| !path.starts_with('/')) {
-        warnings.push(format!(
-            "linux.readonlyPaths[{i}]: {path:?} is relative, it is taken from /"
-        ));
+    for path in rooted.iter_mut().filter(|path| !path.starts_with('/')) {
         path.insert(0, '/');
     }
     hidden_paths(Some(&rooted), "linux.readonlyPaths", namespaces)
