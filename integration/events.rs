@@ -1,5 +1,7 @@
 //! `events`: counters of a container as JSON lines, and word of each time that it runs out of memory.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::{Act, Bundle, Cgroups, Layout, Payload, eventually};
@@ -145,11 +147,20 @@ fn running_out_of_memory_is_told() {
 #[test]
 fn the_end_of_the_container_ends_the_watch() {
     only!(Runw; "runc goes on until the cgroup is removed");
-    let c = Bundle::sleeper();
-    c.launch_ready();
-    let watcher = c.call("events").flag("--interval").flag("1h").spawn();
-    c.kill("KILL").ok();
-    watcher.wait().ok();
+    for milliseconds in [20, 100, 500, 2000, 10_000] {
+        let c = Bundle::sleeper();
+        c.launch_ready();
+        let watcher = c.call("events").flag("--interval").flag("1h").spawn();
+        // Nothing tells that the watch has begun; one that came too late says so.
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        c.kill("KILL").ok();
+        let output = watcher.wait();
+        if !output.stderr.contains("container not running") {
+            let _ = output.ok();
+            return;
+        }
+    }
+    panic!("no watch began within ten seconds");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn a_user_namespace() {
 #[test]
 fn a_time_namespace() {
     except!(Runc, Crun; "runc 1.1 has none");
+    needs!(std::path::Path::new("/proc/self/ns/time").exists(); "time namespaces");
     let c = Bundle::sleeper()
         .namespace("time", None)
         .set("linux.timeOffsets", json!({ "boottime": { "secs": 1_000_000 } }))

@@ -182,9 +182,9 @@ fn descriptors_of_the_caller() {
 
 #[test]
 fn labels_without_their_module_are_refused() {
-    let enabled =
-        |file: &str| fs::read_to_string(file).is_ok_and(|text| text.starts_with('Y') || text.starts_with('1'));
-    needs!(!enabled("/sys/module/apparmor/parameters/enabled") && !enabled("/sys/fs/selinux/enforce"); "a kernel without labels");
+    let apparmor = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
+    needs!(!apparmor.starts_with('Y') && !selinux; "a kernel without labels");
     except!(Crun; "crun passes over them");
     let c = running();
     c.exec_sh(&["--apparmor", "some-profile"], "true").exits(255);
