@@ -250,3 +250,24 @@ fn inherited_attributes_in_a_user_namespace() {
         .output()
         .prints("ro nodev rw nodev nosymfollow ");
 }
+
+/// As with mount(8): to take a flag away leaves the source's way to keep access times, to set one replaces it as a whole.
+#[test]
+fn access_times_of_bind_mounts() {
+    except!(Crun; "crun takes single flags away");
+    let (c, source) = with_source();
+    let c = c
+        .bind(&source, "/away", &["bind", "atime"])
+        .bind(&source, "/relative", &["bind", "relatime"])
+        .bind(&source, "/folders", &["bind", "nodiratime"]);
+    let odd = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,noatime {0}",
+        source.display()
+    );
+    let show = "for m in /away /relative /folders; do grep \" $m \" /proc/self/mountinfo | cut -d' ' -f6; done";
+    c.call("run")
+        .runs(&["sh", "-c", show])
+        .among_own_mounts(&odd)
+        .output()
+        .prints("rw,noatime\nrw,relatime\nrw,nodiratime,relatime\n");
+}

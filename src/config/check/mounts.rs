@@ -55,7 +55,7 @@ fn mount(entry: &SpecMount, index: usize, around: Around<'_>, warnings: &mut Vec
         options.data.clear();
     }
     let idmap = options.idmap.decide(entry, &at, around.namespaces)?;
-    let (attr_set, attr_clear) = options.here.bits();
+    let (attr_set, attr_clear) = options.here.of_mount();
     let (rec_attr_set, rec_attr_clear) = options.below.bits();
     Ok(Mount {
         index,
@@ -100,6 +100,7 @@ struct Attributes {
     time_named: bool,
     no_time: bool,
     strict_time: bool,
+    relative_time: bool,
 }
 
 impl Attributes {
@@ -118,11 +119,23 @@ impl Attributes {
         match way {
             AccessTime::No => self.no_time = !clear,
             AccessTime::Strict => self.strict_time = !clear,
-            AccessTime::Relative => {}
+            AccessTime::Relative => self.relative_time = !clear,
         }
     }
 
-    /// To set and to clear. A way to keep access times is set only together with clearing the whole field (mount_setattr(2)).
+    /// To set and to clear for the mount itself, by mount(2): access times change all at once, when an option sets one of
+    /// their flags. To take one away changes nothing.
+    fn of_mount(&self) -> (u64, u64) {
+        let sets = self.no_time || self.strict_time || self.relative_time || self.set & attr::NODIRATIME != 0;
+        if !sets {
+            return (self.set, self.clear & !attr::NODIRATIME);
+        }
+        let (set, clear) = self.bits();
+        let rest = attr::NODIRATIME & !set;
+        (set, clear | attr::ATIME_MASK | rest)
+    }
+
+    /// To set and to clear by mount_setattr(2). A way to keep access times is set only together with clearing the whole field.
     fn bits(&self) -> (u64, u64) {
         if !self.time_named {
             return (self.set, self.clear);
@@ -324,11 +337,17 @@ mod tests {
             (m.attr_set, m.attr_clear)
         };
         assert_eq!(time(&[]), (0, 0));
-        assert_eq!(time(&["noatime"]), (0x10, 0x70));
-        assert_eq!(time(&["noatime", "atime"]), (0, 0x70));
-        assert_eq!(time(&["noatime", "strictatime"]), (0x20, 0x70));
-        assert_eq!(time(&["strictatime", "nostrictatime"]), (0, 0x70));
+        assert_eq!(time(&["noatime"]), (0x10, 0xf0));
+        assert_eq!(time(&["noatime", "strictatime"]), (0x20, 0xf0));
         assert_eq!(time(&["relatime", "nodiratime"]), (0x80, 0x70));
+        assert_eq!(time(&["nodiratime"]), (0x80, 0x70));
+        for nothing in [
+            ["noatime", "atime"],
+            ["strictatime", "nostrictatime"],
+            ["diratime", "norelatime"],
+        ] {
+            assert_eq!(time(&nothing), (0, 0), "{nothing:?}");
+        }
         let m = with(&["rnoatime", "rro", "rnodiratime"]);
         assert_eq!((m.rec_attr_set, m.rec_attr_clear), (0x10 | 0x1 | 0x80, 0x70));
         assert_eq!((m.attr_set, m.attr_clear), (0, 0));
