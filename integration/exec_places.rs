@@ -73,8 +73,8 @@ fn no_cgroup_outside_of_the_containers() {
         let output = c.exec_sh(&["--cgroup", path], "true");
         assert!(output.code != 0, "{path}: {}", output.story());
         let words = match path {
-            "no-such-cgroup" => "no such file or directory",
-            _ => "sub cgroup path",
+            "no-such-cgroup" => "/no-such-cgroup/cgroup.procs: no such file or directory",
+            _ => "is not a sub cgroup path",
         };
         except!(Crun; "crun words it in its own way");
         assert!(output.stderr.contains(words), "{}", output.story());

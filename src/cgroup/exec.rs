@@ -56,7 +56,9 @@ impl Cgroup {
     fn there(self) -> Result<Cgroup> {
         match self.places.iter().map(Place::dir).find(|dir| !dir.is_dir()) {
             Some(dir) if !self.is_lenient() => {
-                let call = format!("error adding pid of the process to cgroups: open({dir:?})");
+                // runc would find out when it opens this file.
+                let file = dir.join("cgroup.procs");
+                let call = format!("error adding pid of the process to cgroups: open {}", file.display());
                 Err(Error::sys(call, rustix::io::Errno::NOENT))
             }
             _ => Ok(self),
@@ -126,7 +128,9 @@ fn inner(path: &str) -> Result<PathBuf> {
         match component {
             Component::Normal(name) => clean.push(name),
             Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(usage(format!("bad sub cgroup path: {path}"))),
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(usage(format!("bad sub cgroup path: {path} is not a sub cgroup path")));
+            }
         }
     }
     match path.contains(['\0', '\n']) {
