@@ -42,10 +42,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls until `check` is true; fails the case with `what` after [`PATIENCE`].
 #[track_caller]
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, check: impl FnMut() -> bool) {
+    within(PATIENCE, what, check);
+}
+
+/// As [`eventually`], for what has the lowest priority of all: as long as others keep the machine busy it gets nothing done.
+#[track_caller]
+pub fn eventually_idle(what: &str, check: impl FnMut() -> bool) {
+    within(10 * PATIENCE, what, check);
+}
+
+#[track_caller]
+fn within(patience: Duration, what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !check() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
