@@ -107,6 +107,28 @@ fn the_runtimes_other_name_means_wasm() {
     run_by_twin(&Bundle::busybox(), &["/bin/busybox", "true"]).fails("is not a WebAssembly module");
 }
 
+/// Whoever schedules containers may ask before there is one.
+#[test]
+fn the_features_tell_whether_modules_run() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    let features = c.call("features").no_id().no_bundle_flag().output().json();
+    assert_eq!(features["annotations"]["run.oci.runw.wasm"], "true");
+    // A copy alone in its folder has no twin.
+    let alone = c.scrap_folder("alone").join("runw");
+    std::fs::copy(&crate::harness::runtime().path, &alone).unwrap();
+    let call = c.call("features").no_id().no_bundle_flag();
+    let features = call
+        .before(&format!("shift; set -- {} \"$@\"", alone.display()))
+        .output()
+        .json();
+    assert_eq!(features["annotations"]["run.oci.runw.wasm"], "false");
+    let call = c.call("run").runs(MODULE);
+    call.before(&format!("shift; set -- {} \"$@\"", alone.display()))
+        .output()
+        .fails("lib/runw/runw-wasm is missing: install runw-wasm beside runw");
+}
+
 #[test]
 fn the_file_is_found_where_the_container_will_see_it() {
     only!(Runw; "modules are run by our own engine");

@@ -9,6 +9,7 @@ use super::global::Global;
 use super::{Result, Verb, print};
 use crate::config::features::{Host, SECCOMP_ARCHS, SECCOMP_FLAGS, features};
 use crate::error::Error;
+use crate::payload::{twin, wasm};
 use crate::sys::seccomp::{
     FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV, flags_supported,
 };
@@ -37,6 +38,7 @@ fn annotations() -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::from([
         ("org.opencontainers.runc.checkpoint.enabled", "true".to_owned()),
         ("run.oci.runw.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("run.oci.runw.wasm", runs_modules().to_string()),
     ]);
     if let Some(commit) = option_env!("RUNW_COMMIT") {
         annotations.insert("run.oci.runw.commit", commit.to_owned());
@@ -45,6 +47,11 @@ fn annotations() -> BTreeMap<&'static str, String> {
         annotations.insert("io.github.seccomp.libseccomp.version", version.to_string());
     }
     annotations
+}
+
+/// Whether there is an engine for WebAssembly modules: here, or in the program that takes over for them.
+fn runs_modules() -> bool {
+    wasm::ENGINE.is_some() || twin::locate().is_ok()
 }
 
 /// Whether libseccomp knows the architecture. A filter is of one byte order, so the native one has to make room first.
