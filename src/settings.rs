@@ -49,7 +49,7 @@ pub enum Aot {
     /// A module that was not compiled yet is interpreted, and compiled meanwhile.
     #[default]
     Background,
-    /// The container is created once there is native code.
+    /// It is compiled first; the command returns once there is native code.
     Wait,
 }
 

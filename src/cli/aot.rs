@@ -8,10 +8,11 @@ use crate::aot::{Mode, Wishes};
 /// Flags for `create`, `run` and `exec`.
 #[derive(Debug, clap::Args)]
 pub struct AotArgs {
-    /// When a WebAssembly module is compiled to native code for its next starts [default: background]
+    /// When a WebAssembly module is compiled to native code for its next starts [default: as the annotation
+    /// run.oci.runw.wasm-aot or config.toml says, else background]
     #[arg(long, value_name = "WHEN")]
     wasm_aot: Option<Mode>,
-    /// Keep native code in this folder [default: /var/lib/runw/aot, or $XDG_CACHE_HOME/runw/aot if not root]
+    /// Keep native code in this folder [default: as config.toml says, else /var/lib/runw/aot, or $XDG_CACHE_HOME/runw/aot if not root]
     #[arg(long, value_name = "DIR")]
     wasm_cache: Option<OsString>,
 }

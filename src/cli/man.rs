@@ -20,7 +20,8 @@ pub struct Man {
 impl Verb for Man {
     fn run(self, global: &Global) -> Result<u8> {
         let name = global.program.name();
-        let all = command::all(name);
+        // There is no page about `help`.
+        let all = command::all(name).disable_help_subcommand(true);
         self.write(name, &all)?;
         for verb in all.get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let title = format!("{name}-{}", verb.get_name());
