@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, Call, Cgroups, Layout, Output, cgroup_of, eventually, has_systemd, runtime};
+use crate::harness::{Bundle, Call, Cgroups, Layout, Output, cgroup_of, eventually, guest, has_systemd, runtime};
 
 /// Somebody who calls the runtime.
 #[derive(Clone, Debug)]
@@ -184,6 +184,48 @@ fn with_more_ids() {
         Some(fs::metadata(c.in_rootfs("/f")).unwrap().uid()),
         first.map(|f| f + 999)
     );
+}
+
+/// The settings and the cache of native code are his own.
+#[test]
+fn a_module_runs_and_is_compiled_for_its_user_alone() {
+    only!(Runw; "modules are run by our own engine");
+    let programs = runtime().path.parent().unwrap();
+    let libraries = programs.with_file_name("lib/runw");
+    needs!(libraries.join("runw-wasm").exists(); "a twin that can be copied: scripts/build");
+    let nobody = User::nobody();
+    let c = guest("acts").args(&["/acts.wasm", "print", "hello"]);
+    let (bin, lib) = (c.scrap_folder("bin"), c.scrap_folder("lib").join("runw"));
+    fs::create_dir(&lib).unwrap();
+    fs::copy(programs.join("runw-aot"), bin.join("runw-aot")).unwrap();
+    for file in fs::read_dir(&libraries).unwrap().flatten() {
+        fs::copy(file.path(), lib.join(file.file_name())).unwrap();
+    }
+    let (config, cache) = (c.scrap_folder("config"), c.scrap_folder("cache"));
+    fs::create_dir(config.join("runw")).unwrap();
+    fs::write(config.join("runw/config.toml"), "[wasm]\naot = \"wait\"\n").unwrap();
+    let c = nobody.bundle(c);
+    let user = User {
+        env: vec![
+            format!("XDG_CONFIG_HOME={}", config.display()),
+            format!("XDG_CACHE_HOME={}", cache.display()),
+        ],
+        ..nobody
+    };
+    let log = c.scrap("log");
+    for _ in 0..2 {
+        let call = user.call(&c, "run").global("--debug").global("--log").global(&log);
+        call.output().prints("hello\n");
+    }
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(
+        log.matches("the module runs as optimised native code").count(),
+        2,
+        "{log}"
+    );
+    assert_eq!(log.matches("compile /acts.wasm into").count(), 1, "{log}");
+    let folder = fs::metadata(cache.join("runw/aot")).unwrap();
+    assert_eq!((folder.uid(), folder.mode() & 0o7777), (user.uid, 0o700));
 }
 
 #[test]

@@ -124,6 +124,37 @@ fn the_settings_are_read() {
         .prints("hello\n");
 }
 
+/// Beyond them a module is interpreted, and nobody waits longer than for that.
+#[test]
+fn the_limits_of_compilations_are_kept() {
+    only!(Runw; "wasm is our own command");
+    for (limit, words) in [
+        ("compile-memory-mib = 64", "64 MiB"),
+        ("compile-seconds = 0", "0 s of CPU time"),
+    ] {
+        let (c, cache) = with_cache();
+        let file = c.scrap("config.toml");
+        fs::write(&file, format!("[wasm]\naot = \"wait\"\ncache = {cache:?}\n{limit}\n")).unwrap();
+        let etc = format!(
+            "mount -t tmpfs tmpfs /etc && mkdir /etc/runw && cp {} /etc/runw/config.toml",
+            file.display()
+        );
+        let log = c.scrap("log");
+        let call = c.call("run").global("--log").global(&log).among_own_mounts(&etc);
+        call.output().prints("hello\n");
+        let log = fs::read_to_string(log).unwrap();
+        assert!(
+            log.contains("/acts.wasm is not compiled: ") && log.contains(words),
+            "{limit}: {log}"
+        );
+        assert!(
+            list(&c, &cache)
+                .iter()
+                .all(|entry| entry["artifacts"] == serde_json::json!([]))
+        );
+    }
+}
+
 #[test]
 fn exec_runs_native_code_too() {
     only!(Runw; "wasm is our own command");

@@ -105,6 +105,49 @@ fn much_output_is_not_lost() {
 }
 
 #[test]
+fn the_standard_streams_can_be_files() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("acts").args(&["/acts.wasm", "copy"]);
+    let (input, output) = (c.scrap("input"), c.scrap("output"));
+    let text = "a line\n".repeat(100_000);
+    std::fs::write(&input, &text).unwrap();
+    std::fs::write(&output, "before\n").unwrap();
+    let streams = format!("exec <{} >>{}", input.display(), output.display());
+    c.call("run").before(&streams).output().ok();
+    assert_eq!(std::fs::read_to_string(output).unwrap(), format!("before\n{text}"));
+}
+
+#[test]
+fn clocks_go_and_random_numbers_differ() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view");
+    let output = c.run(&["/view.wasm", "clocks", "random", "random"]).ok();
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let numbers: Vec<u64> = lines[0].split(' ').map(|n| n.parse().unwrap()).collect();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert!(now.as_secs().abs_diff(numbers[0]) < 60, "{}", output.story());
+    assert!((50..60_000).contains(&numbers[1]), "{}", output.story());
+    assert!(lines[1].len() == 32 && lines[1] != lines[2], "{}", output.story());
+    assert!(!c.run(&["/view.wasm", "random"]).stdout.contains(lines[1]));
+}
+
+#[test]
+fn control_c_on_a_terminal_ends_the_guest() {
+    only!(Runw; "modules are run by our own engine");
+    for (key, code) in [("\x03", 130), ("\x1c", 131)] {
+        let c = guest("view")
+            .set("process.terminal", true)
+            .args(&["/view.wasm", "spin"]);
+        let mut terminal = Terminal::of_call(c.call("run"), 24, 80);
+        terminal.until("ready\r\n");
+        terminal.type_in(key);
+        assert_eq!(terminal.wait(), code);
+    }
+}
+
+#[test]
 fn the_standard_streams_can_be_a_terminal() {
     only!(Runw; "modules are run by our own engine");
     let c = guest("view");
@@ -135,6 +178,29 @@ fn a_busy_guest_ends_at_once() {
         c.kill(signal).ok();
         assert_eq!(c.wait(), code, "{signal}");
     }
+}
+
+#[test]
+fn a_busy_guest_stands_still_while_it_is_paused() {
+    only!(Runw; "modules are run by our own engine");
+    let c = guest("view").args(&["/view.wasm", "count"]);
+    let created = c.launch();
+    eventually("the guest to count", || created.stdout_now().contains("\n3\n"));
+    c.call("pause").output().ok();
+    assert_eq!(c.status(), "paused");
+    let before = created.stdout_now();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(created.stdout_now(), before, "numbers of a paused guest");
+    c.call("resume").output().ok();
+    eventually("further numbers", || created.stdout_now().len() > before.len());
+    let text = created.stdout_now();
+    let whole = text.lines().count() - usize::from(!text.ends_with('\n'));
+    for (n, line) in text.lines().take(whole).enumerate() {
+        assert_eq!(line, (n + 1).to_string(), "not one is missing");
+    }
+    c.call("pause").output().ok();
+    c.kill("KILL").ok();
+    assert_eq!(c.wait(), 137);
 }
 
 #[test]

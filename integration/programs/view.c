@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -77,6 +78,43 @@ static void flood(long megabytes)
 		}
 }
 
+/* The time of day in seconds, and how many milliseconds a sleep of 50 took. */
+static void clocks(void)
+{
+	const struct timespec nap = { .tv_nsec = 50 * 1000 * 1000 };
+	struct timespec before, after;
+
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	nanosleep(&nap, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	printf("%lld %lld\n", (long long)time(NULL),
+	       (after.tv_sec - before.tv_sec) * 1000LL + (after.tv_nsec - before.tv_nsec) / 1000000);
+}
+
+static void random_bytes(void)
+{
+	unsigned char bytes[16];
+
+	if (getentropy(bytes, sizeof bytes) != 0) {
+		complain("random", "bytes");
+		return;
+	}
+	for (size_t i = 0; i < sizeof bytes; i++)
+		printf("%02x", bytes[i]);
+	printf("\n");
+}
+
+/* Counts, a line for each number, for ever. */
+static void count(void)
+{
+	for (unsigned long n = 1;; n++) {
+		printf("%lu\n", n);
+		fflush(stdout);
+		for (volatile long busy = 0; busy < 20000; busy++)
+			;
+	}
+}
+
 static int is(const char *word, const char *verb, const char **object)
 {
 	size_t n = strlen(verb);
@@ -112,6 +150,12 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "args") == 0)
 			for (int n = 0; n < argc; n++)
 				printf("[%s]\n", argv[n]);
+		else if (strcmp(argv[i], "clocks") == 0)
+			clocks();
+		else if (strcmp(argv[i], "random") == 0)
+			random_bytes();
+		else if (strcmp(argv[i], "count") == 0)
+			count();
 		else if (strcmp(argv[i], "spin") == 0) {
 			puts("ready");
 			fflush(stdout);
