@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, eventually, guest, module};
+use crate::harness::{Bundle, eventually, guest, has_compiler, module};
 
 /// A line of `/proc/PID/status`.
 #[track_caller]
@@ -129,6 +129,7 @@ fn no_descriptor_of_the_host_is_left() {
 #[test]
 fn plug_ins_do_not_come_from_the_image() {
     only!(Runw; "modules are run by our own engine");
+    needs!(has_compiler(); "a C compiler");
     let c = guest("view").folder("/plugins");
     let source = c.scrap("plugin.c");
     fs::write(

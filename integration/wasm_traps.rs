@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Bundle, Cgroups, Output, guest, wat};
+use crate::harness::{Bundle, Cgroups, Output, guest, has_compiler, wat};
 
 /// In which way the engine runs a module.
 #[derive(Debug, Clone, Copy)]
@@ -223,6 +223,7 @@ fn native_code_inside_a_module_is_never_run() {
 #[test]
 fn native_code_as_the_module_is_never_loaded() {
     only!(Runw; "modules are run by our own engine");
+    needs!(has_compiler(); "a C compiler");
     let c = wat("(module)").set("annotations", serde_json::json!({"run.oci.handler": "wasm"}));
     let library = c.scrap("library.so");
     let source = c.scrap("library.c");

@@ -27,7 +27,7 @@ pub use bundle::Bundle;
 pub use call::Call;
 pub use cgroups::{Cgroups, Layout};
 pub use output::Output;
-pub use payload::{Act, Payload, guest, module, wat};
+pub use payload::{Act, Payload, guest, has_compiler, module, wat};
 pub use runtime::{Kind, case, not_for_this_host, not_for_this_runtime, runtime};
 pub use scope::{Scope, cgroup_of, has_systemd, property, systemctl};
 pub use sources::{show_mount, with_source};

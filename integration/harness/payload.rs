@@ -36,6 +36,11 @@ pub enum Act {
     Env(&'static str),
 }
 
+/// Whether cases can make native programs here.
+pub fn has_compiler() -> bool {
+    Command::new("cc").arg("--version").output().is_ok()
+}
+
 impl Payload {
     /// A bundle whose container does `act`.
     pub fn bundle(self, act: &Act) -> Bundle {
