@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -12,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::cgroups::Cgroups;
 use super::{PATIENCE, leftovers, rootfs, runtime, spec};
+
+/// How long init may take to end by itself before what keeps it from that is looked for.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// A folder with config.json and rootfs, its own `--root`, one id and one cgroup.
 ///
@@ -152,6 +156,11 @@ impl Bundle {
         failures
     }
 
+    fn has_pid_namespace(&self) -> bool {
+        let listed = self.spec["linux"]["namespaces"].as_array();
+        listed.is_some_and(|all| all.iter().any(|ns| ns["type"] == "pid" && ns["path"].is_null()))
+    }
+
     /// Takes the exit status of init, which nobody may have waited for.
     fn reap(&self) {
         let Ok(pid) = fs::read_to_string(self.pid_file()) else {
@@ -164,6 +173,10 @@ impl Bundle {
         while waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
             if std::time::Instant::now() > deadline {
                 let _ = kill(pid, Signal::SIGKILL);
+            }
+            // A shared namespace has processes of others, too.
+            if std::time::Instant::now() + PATIENCE > deadline + MOMENT && self.has_pid_namespace() {
+                leftovers::reap_beside(pid.as_raw());
             }
             std::thread::sleep(std::time::Duration::from_millis(2));
         }

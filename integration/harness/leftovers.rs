@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cgroups::{self, Cgroups};
@@ -18,6 +19,21 @@ pub fn clear(dir: &Path, cgroup: &str) -> Vec<String> {
     found.extend(cgroup_folders(cgroup));
     found.extend(mounts(dir));
     found
+}
+
+/// Reaps what of the pid namespace of `init` was left to the suite; gives how many processes beside it live there. One that
+/// nobody reaps keeps init from ending.
+pub fn reap_beside(init: i32) -> usize {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(theirs) = namespace(init) else { return 0 };
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let others = pids.filter(|pid| *pid != init && namespace(*pid).as_ref() == Some(&theirs));
+    let left = others.filter(|pid| {
+        let reaped = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+        !reaped.is_ok_and(|status| status != WaitStatus::StillAlive)
+    });
+    left.count()
 }
 
 /// Lets a frozen cgroup go on, so that its processes can die.

@@ -26,6 +26,7 @@ pub use broken::assert_refused;
 pub use bundle::Bundle;
 pub use call::Call;
 pub use cgroups::{Cgroups, Layout};
+pub use leftovers::reap_beside;
 pub use output::Output;
 pub use payload::{Act, Payload, guest, has_compiler, module, wat};
 pub use runtime::{Kind, case, not_for_this_host, not_for_this_runtime, runtime};

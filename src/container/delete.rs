@@ -135,6 +135,19 @@ pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// CRIU goes on for a while when the runtime has been killed during a restore, and puts more processes into the cgroup.
+fn remove_cgroup(record: &Record) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match record.cgroup.delete() {
+            Err(e) if record.init.pid == 0 && e.errno() == Some(nix::libc::EBUSY) && Instant::now() < end => {
+                record.cgroup.signal_all(Signal::KILL.number())?;
+            }
+            other => return other,
+        }
+    }
+}
+
 fn release(record: &Record) -> Result<()> {
     let cgroup = &record.cgroup;
     if !record.own_pid_namespace && cgroup.exists() {
@@ -146,5 +159,5 @@ fn release(record: &Record) -> Result<()> {
     if let Some(group) = &record.intel_rdt {
         group.remove().wrap(|| "remove the resctrl groups")?;
     }
-    cgroup.delete().wrap(|| "remove the cgroup")
+    remove_cgroup(record).wrap(|| "remove the cgroup")
 }
