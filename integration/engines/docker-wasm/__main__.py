@@ -10,6 +10,7 @@ PATTERN      only the cases whose names match one of these regular expressions
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # a test leaves nothing in the checkout
@@ -66,11 +67,11 @@ class Tutorial(Engine):
         self.built("tutorial", *PLATFORM)
         return self.docker("run", "--rm", "--runtime", "runw", *PLATFORM, *words, **about)
 
-    def service(self, *flags, verb):
+    def service(self, *flags, verb, ready="ready"):
         """Starts a service of the tutorial's kind and waits until it works."""
         self.built("service", *PLATFORM)
         self.docker("run", "-d", "--runtime", "runw", *PLATFORM, "--name", "service", *flags, "service", *verb)
-        until("the service says ready", lambda: "ready" in self.docker("logs", "service").out)
+        until(f"the service says {ready}", lambda: ready in self.docker("logs", "service").out)
 
     def tidy(self):
         """Removes what a case left."""
@@ -167,6 +168,49 @@ def stop_signal(d):
     d.service("--stop-signal", "INT", verb=("spin",))
     d.docker("stop", "-t", "30", "service")
     d.docker("inspect", "-f", STATE, "service", want="^exited 130 ")
+
+
+@suite.case("signal of the image's choice", ours=True)
+def image_stop_signal(d):
+    folder = d.context / "hangup"
+    if not folder.exists():
+        shutil.copytree(d.context / "service", folder)
+        (folder / "Dockerfile").write_text(TUTORIAL.replace("hello", "service") + "STOPSIGNAL SIGUSR1\n")
+    d.build("hangup", *PLATFORM)
+    d.docker("run", "-d", "--runtime", "runw", *PLATFORM, "--name", "service", "hangup", "spin")
+    until("the service says ready", lambda: "ready" in d.docker("logs", "service").out)
+    holds("stop waited for the module", d.docker("stop", "-t", "30", "service").seconds < 5, True)
+    d.docker("inspect", "-f", STATE, "service", want="^exited 138 ")
+
+
+@suite.case("pause of a busy guest", ours=True)
+def pause(d):
+    d.service(verb=("count",), ready="WebAssembly 3\n")
+    d.docker("pause", "service")
+    d.docker("inspect", "-f", STATE, "service", want="^paused ")
+    before = d.docker("logs", "service").out
+    time.sleep(0.5)
+    holds("numbers of a paused guest", d.docker("logs", "service").out, before)
+    d.docker("unpause", "service")
+    until("it counts on", lambda: len(d.docker("logs", "service").out) > len(before))
+    numbers = d.docker("logs", "service").out.splitlines()
+    holds("not one is missing", numbers, [f"WebAssembly {n + 1}" for n in range(len(numbers))])
+
+
+@suite.case("further processes", ours=True)
+def further(d):
+    d.service(verb=("spin",))
+    d.docker("exec", "service", "/service.wasm", "no-such-verb", rc=99, want="unknown verb no-such-verb")
+    d.docker("exec", "service", "/bin/sh", rc=(126, 127), want="no such file or directory")
+    d.built("linux")
+    d.docker("run", "-d", "--runtime", "runw", "--name", "mixed", "linux", "wait")
+    until("the module runs", lambda: "Hello" in d.docker("logs", "mixed").out)
+    d.docker("exec", "mixed", "busybox", "echo", "native beside it", want="^native beside it$")
+    d.docker("exec", "-e", "COLOUR=blue", "mixed", "/srv/hello.wasm", "env", "COLOUR", want="^blue$")
+    d.docker("exec", "-i", "mixed", "hello.wasm", "cat", given="through a module\n", want="^through a module$")
+    d.docker("exec", "mixed", "hello.wasm", "exit", "7", rc=7)
+    d.docker("run", "-d", "--runtime", "runw", "--name", "native", "--entrypoint", "busybox", "linux", "sleep", "1000")
+    d.docker("exec", "native", "hello.wasm", "x", want=r"^Hello from a WebAssembly program in C.\nargv.0. = hello.wasm\nargv.1. = x$")
 
 
 @suite.case("a server behind a published port", ours=True)
