@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -152,6 +154,26 @@ fn the_limits_of_compilations_are_kept() {
                 .iter()
                 .all(|entry| entry["artifacts"] == serde_json::json!([]))
         );
+    }
+}
+
+#[test]
+fn what_exec_has_compiled_is_no_process_of_the_container() {
+    only!(Runw; "wasm is our own command");
+    let (c, cache) = with_cache();
+    let c = c.args(&["/acts.wasm", "sleep"]);
+    c.launch_ready();
+    let call = c.call("exec").flag("--wasm-cache").flag(&cache);
+    call.after(&["/acts.wasm", "print", "hello"]).output().prints("hello\n");
+    c.delete_force().ok();
+    let done = |all: &[Value]| {
+        all.iter()
+            .any(|m| m["artifacts"].as_array().is_some_and(|a| !a.is_empty()))
+    };
+    let patience = Instant::now();
+    while !done(&list(&c, &cache)) {
+        assert!(patience.elapsed() < Duration::from_secs(60), "{:?}", list(&c, &cache));
+        sleep(Duration::from_millis(50));
     }
 }
 

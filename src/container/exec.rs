@@ -18,6 +18,7 @@ use crate::launch::{self, Launched};
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, ExecWishes};
 use crate::privs::seccomp::Program as Filter;
+use crate::sys;
 use crate::sys::process::{self, Child};
 use crate::tty::{self, Outlet, Relay, Signals};
 use crate::{log, oci, trace};
@@ -238,7 +239,11 @@ impl Attempt<'_> {
             let _ = process::wait(child.pidfd.as_fd());
         })?;
         if let Some(ahead) = ahead {
-            ahead.begin();
+            // The compiler is none of the container's processes, and outlives it.
+            match sys::namespace::bear_children_at_home() {
+                Ok(()) => ahead.begin(),
+                Err(e) => log::debug(|| format!("nothing is compiled: {e}")),
+            }
         }
         match signals {
             Some(signals) => tty::foreground(&child, &signals, relay).map(process::Ended::code),

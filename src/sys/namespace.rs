@@ -1,6 +1,6 @@
 //! Entering and leaving namespaces (setns(2), unshare(2)).
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::thread::UnshareFlags;
 
@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 
 /// Moves the calling process out of the namespaces named by `flags` (`CLONE_NEW*`) into new ones.
 pub fn unshare(flags: u64) -> Result<()> {
-    // SAFETY: unshare of namespaces touches no memory; CLONE_FILES and CLONE_FS, which do matter to other threads, are never
-    // among the flags, and the process is single-threaded.
+    // SAFETY: unshare of namespaces touches no memory; CLONE_FILES, which would take descriptors from other threads, is never
+    // among the flags.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::from_bits_retain(flags as u32)) }
         .map_err(|e| Error::sys(format!("unshare({flags:#x})"), e))
 }
@@ -18,6 +18,12 @@ pub fn unshare(flags: u64) -> Result<()> {
 pub fn enter(fd: BorrowedFd<'_>, flag: u64) -> Result<()> {
     let kind = nix::sched::CloneFlags::from_bits_retain(flag as i32);
     nix::sched::setns(fd, kind).map_err(|e| Error::sys(format!("setns({flag:#x})"), e))
+}
+
+/// Has the next children be born in the caller's own pid namespace again, whichever it entered for earlier ones.
+pub fn bear_children_at_home() -> Result<()> {
+    let own = super::process::pidfd_open(rustix::process::getpid())?;
+    enter(own.as_fd(), nix::libc::CLONE_NEWPID as u64)
 }
 
 /// The `CLONE_NEW*` flag of the namespace that `fd` refers to (ioctl_nsfs(2), `NS_GET_NSTYPE`).
