@@ -27,14 +27,10 @@ const DRAFT: &str = "draft";
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.as_slice() {
-        [word] if word == "--version" => {
-            let text = format!(
-                "runw-aot version {}\nengine: wasmedge {}\n",
-                env!("CARGO_PKG_VERSION"),
-                wasmedge::version()
-            );
+        [word] if word == "--version" => wasmedge::identity().and_then(|engine| {
+            let text = format!("runw-aot version {}\nengine: {engine}\n", env!("CARGO_PKG_VERSION"));
             std::io::stdout().write_all(text.as_bytes()).call(|| "write(stdout)")
-        }
+        }),
         [order] if order.starts_with('{') => serve(order),
         _ => Err(Error::new(Kind::Usage(
             "runw-aot is started by runw, to compile WebAssembly modules; see runw wasm compile --help".to_owned(),

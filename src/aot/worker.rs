@@ -17,6 +17,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::sys::process::{self, Child, Ended};
 use crate::sys::sched::{self, SchedAttr};
 use crate::sys::wasmedge::compiler::{self, Level};
+use crate::sys::wasmedge::{self, Compiler};
 use crate::sys::{cred, exe, fd, namespace};
 
 /// The user that the worker becomes if the cache is root's.
@@ -51,6 +52,8 @@ pub fn compile(module: &[u8], tier: Tier, work: &OwnedFd, limits: &Limits, backg
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         rustix::fs::fchown(work, Some(user), Some(group)).call(|| "fchown(work)")?;
     }
+    // Here, where nothing keeps it from its files.
+    wasmedge::load(Compiler::Wanted)?;
     let parent = rustix::process::getpid();
     let child = process::clone(0, None, || {
         let made = rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -81,7 +84,8 @@ fn build(module: &[u8], tier: Tier) -> Result<()> {
         Tier::Quick => Level::O0,
         Tier::Optimised => Level::O3,
     };
-    compiler::compile(module, level, &exe::c_string(OUTPUT.as_ref())?)
+    let library = wasmedge::load(Compiler::Wanted)?;
+    compiler::compile(library, module, level, &exe::c_string(OUTPUT.as_ref())?)
         .map_err(|refusal| Error::message(format!("WasmEdge cannot compile it: {refusal}")))
 }
 

@@ -8,10 +8,10 @@ use crate::aot::{Compiler, Wishes};
 use crate::cgroup::{self, Hierarchy, Mode};
 use crate::config::NamespaceKind;
 use crate::container::CgroupManager;
-use crate::payload::{twin, wasm};
+use crate::criu;
+use crate::payload::twin;
 use crate::settings::Settings;
 use crate::sys::cred;
-use crate::{criu, log};
 
 /// Looks at the host, for a runtime that has cgroups made by `manager`.
 pub fn host(manager: CgroupManager) -> Vec<Finding> {
@@ -210,16 +210,13 @@ fn criu() -> Finding {
 /// The twin with the engine, the stand-in for its compiler library, the compiler, the cache.
 fn engine() -> Vec<Finding> {
     let mut findings = Vec::new();
-    match wasm::ENGINE {
-        Some(engine) => findings.push(Finding::ok("engine", engine())),
-        None => match twin::locate() {
-            Ok(path) => findings.push(twin_at(&path)),
-            Err(e) => findings.push(Finding::warning(
-                "engine",
-                e.to_string(),
-                "scripts/install puts it there",
-            )),
-        },
+    match twin::locate() {
+        Ok(path) => findings.push(twin_at(&path)),
+        Err(e) => findings.push(Finding::warning(
+            "engine",
+            e.to_string(),
+            "scripts/install puts it there",
+        )),
     }
     match Compiler::find().and_then(|compiler| compiler.engine()) {
         Ok(engine) => findings.push(Finding::ok("compiler", format!("runw-aot for {engine}"))),
@@ -229,39 +226,37 @@ fn engine() -> Vec<Finding> {
     findings
 }
 
+/// What the twin says of its engine (see `--version`).
 fn twin_at(path: &Path) -> Finding {
-    let stand_in = twin::stand_in(path);
-    let mut command = Command::new(path);
-    command.arg("--version");
-    if let Some(library) = &stand_in {
-        command.env("LD_PRELOAD", library);
-    }
-    log::debug(|| format!("{command:?}"));
     let shown = path.display();
-    match command.output() {
-        Ok(output) if output.status.success() => match stand_in {
-            Some(library) => Finding::ok(
-                "engine",
-                format!("{shown}, without its compiler by {}", library.display()),
+    let output = match Command::new(path).arg("--version").output() {
+        Ok(output) => output,
+        Err(e) => return Finding::warning("engine", format!("{shown} does not start: {e}"), "install it anew"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = |name: &str| said.lines().find_map(|line| line.strip_prefix(name));
+    match (line("wasmedge: "), line("llvm: ")) {
+        (Some(version), Some(how)) => {
+            Finding::ok("engine", format!("WasmEdge {version} in {shown}, its compiler {how}"))
+        }
+        (Some(version), None) => Finding::warning(
+            "engine",
+            format!(
+                "WasmEdge {version} in {shown} loads its compiler at each start: no stand-in fits the installed libwasmedge"
             ),
-            None => Finding::warning(
-                "engine",
-                format!(
-                    "{shown} loads the engine's compiler at each start: no stand-in fits the installed libwasmedge"
-                ),
-                "build it anew: scripts/build, scripts/install",
-            ),
-        },
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.trim().replace('\n', "; ");
+            "build it anew: scripts/build, scripts/install",
+        ),
+        (None, _) => {
+            let why = line("wasmedge is missing: ").map_or_else(
+                || String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+                str::to_owned,
+            );
             Finding::warning(
                 "engine",
-                format!("{shown} does not start: {said}"),
+                format!("{shown} does not work: {why}"),
                 "install libwasmedge0",
             )
         }
-        Err(e) => Finding::warning("engine", format!("{shown} does not start: {e}"), "install it anew"),
     }
 }
 

@@ -59,7 +59,6 @@ const EXEC_FAILED: u8 = 255;
 
 /// The entry of both binaries.
 pub fn main(program: Program) -> ExitCode {
-    exe::forget_preload(twin::is_stand_in);
     let words: Vec<OsString> = std::env::args_os().collect();
     let program = called_as(program, words.first());
     let mut failed = FAILED;

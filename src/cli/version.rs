@@ -1,6 +1,7 @@
 //! `--version`: the lines that engines parse.
 
 use crate::config::features::SPEC_VERSION;
+use crate::payload::wasm;
 
 /// Name and version first, then one `name: value` a line. Docker takes what stands around the word `version`, in whatever
 /// line it finds it last: no other line may hold it.
@@ -12,6 +13,10 @@ pub fn text(program: &str) -> String {
     text.push_str(&format!("spec: {SPEC_VERSION}\n"));
     if let Ok(seccomp) = libseccomp::ScmpVersion::current() {
         text.push_str(&format!("libseccomp: {seccomp}\n"));
+    }
+    for line in wasm::describe() {
+        text.push_str(&line);
+        text.push('\n');
     }
     text
 }

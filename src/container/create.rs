@@ -140,7 +140,7 @@ impl Attempt<'_> {
     /// What is known of native code for the module; `None` if none is wanted, or the module is not to be seen from here.
     fn ahead(&self, config: &Config, module: &Path) -> Result<Option<Ahead>> {
         match (payload::wasm::ENGINE, payload::open(config, module)) {
-            (Some(engine), Some(file)) => Ahead::new(&self.options.aot, &config.annotations, engine(), file, module),
+            (Some(engine), Some(file)) => Ahead::new(&self.options.aot, &config.annotations, engine()?, file, module),
             _ => Ok(None),
         }
     }

@@ -211,7 +211,7 @@ impl Attempt<'_> {
         let inside = module.strip_prefix("/").unwrap_or(module);
         match (payload::wasm::ENGINE, payload::open_in(self.root.as_fd(), inside)) {
             (Some(engine), Some(file)) => {
-                Ahead::new(&self.options.aot, &self.record.annotations, engine(), file, module)
+                Ahead::new(&self.options.aot, &self.record.annotations, engine()?, file, module)
             }
             _ => Ok(None),
         }

@@ -13,7 +13,7 @@ use crate::launch::channel::{Channel, ToInit, ToParent};
 use crate::launch::gate::{Gate, Opened};
 use crate::launch::identity::{CREATED, Identity};
 use crate::ns;
-use crate::payload::{Payload, Seal};
+use crate::payload::{Payload, Seal, wasm};
 use crate::plan::{InitPlan, Step};
 use crate::privs::{PrivStep, PrivsContext};
 use crate::root::{self, RootStep};
@@ -44,6 +44,7 @@ pub(super) struct Room {
     identity: Identity,
     root: root::Room,
     console: Option<Outlet>,
+    engine: Option<wasm::Fetching>,
 }
 
 /// Runs in the cloned process and never returns.
@@ -152,6 +153,7 @@ impl Room {
             identity,
             root: root::Room::new(),
             console: plan.console.take(),
+            engine: None,
         }
     }
 
@@ -166,6 +168,8 @@ impl Room {
             Step::BecomeRoot => ns::become_root(),
             Step::Unshare(flags) => sys::namespace::unshare(*flags),
             Step::EnterTime(offsets) => ns::enter_new_time(offsets),
+            Step::FetchEngine => wasm::fetch().map(|engine| self.engine = Some(engine)),
+            Step::AwaitEngine => self.engine.take().map_or(Ok(()), wasm::Fetching::settle),
             Step::AwaitCgroup => self.expect(&ToInit::CgroupReady),
             Step::EnterCgroup(cgroup) => cgroup.enter(),
             Step::UnshareCgroup => sys::namespace::unshare(crate::config::NamespaceKind::Cgroup.clone_flag()),

@@ -18,8 +18,6 @@ use crate::error::{Error, Result, ResultExt};
 const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 /// A second lower layer is needed for an overlay without an upper one; any folder that does not overlap the first will do.
 const SECOND_LAYER: &str = "/sys/kernel";
-/// The variable in which ld.so(8) is told of libraries to load first.
-const PRELOAD: &str = "LD_PRELOAD";
 
 /// The path of the binary as the host knows it, also when running sealed (then it is argv[0]).
 pub fn host_path() -> Result<PathBuf> {
@@ -59,16 +57,12 @@ pub fn is_sealed() -> Result<bool> {
 }
 
 /// Re-executes `program` (the host's path of runw or its twin) from a sealed image with the same arguments and environment;
-/// argv[0] becomes the host's path. A library given is preloaded (ld.so(8)), until [`forget_preload`]. Returns only on failure.
-pub fn exec_sealed(program: &Path, preload: Option<PathBuf>) -> Result<Infallible> {
+/// argv[0] becomes the host's path. Returns only on failure.
+pub fn exec_sealed(program: &Path) -> Result<Infallible> {
     let image = overlay_image(program).or_else(|_| memfd_image(program))?;
     let args = std::iter::once(program.as_os_str().to_owned()).chain(std::env::args_os().skip(1));
     let args = args.map(|a| c_string(a.as_os_str())).collect::<Result<Vec<_>>>()?;
-    let mut environment = own_environment()?;
-    if let Some(library) = preload {
-        preload_into(&mut environment, &library)?;
-    }
-    exec_fd(image.as_fd(), &args, &environment).map_err(|e| e.wrap(format!("start {}", program.display())))
+    exec_fd(image.as_fd(), &args, &own_environment()?).map_err(|e| e.wrap(format!("start {}", program.display())))
 }
 
 /// Makes sure that the process runs from a sealed image, by executing itself anew if it does not.
@@ -79,46 +73,7 @@ pub fn seal() -> Result<()> {
     if is_sealed()? {
         return Ok(());
     }
-    match exec_sealed(&host_path()?, None)? {}
-}
-
-/// Puts `library` in front of what the environment preloads already.
-fn preload_into(environment: &mut Vec<CString>, library: &Path) -> Result<()> {
-    let own = library.as_os_str().as_bytes();
-    if own.iter().any(|b| matches!(b, b':' | b' ')) {
-        return Ok(());
-    }
-    let mut entry = [PRELOAD.as_bytes(), b"=", own].concat();
-    let is_old = |e: &CString| {
-        e.as_bytes()
-            .strip_prefix(PRELOAD.as_bytes())
-            .is_some_and(|r| r.starts_with(b"="))
-    };
-    if let Some(old) = environment.iter().position(is_old) {
-        entry.push(b':');
-        entry.extend_from_slice(&environment.swap_remove(old).into_bytes()[PRELOAD.len() + 1..]);
-    }
-    environment.push(CString::new(entry).map_err(|_| Error::message("a NUL byte in the library's path"))?);
-    Ok(())
-}
-
-/// Takes the library that [`exec_sealed`] preloaded out of the environment again, so that no other program gets it. To be
-/// called before there are threads; `is_ours` tells the library.
-pub fn forget_preload(is_ours: impl Fn(&Path) -> bool) {
-    let Some(all) = std::env::var_os(PRELOAD) else {
-        return;
-    };
-    let all = all.as_bytes();
-    let end = all.iter().position(|b| *b == b':').unwrap_or(all.len());
-    if !is_ours(Path::new(OsStr::from_bytes(&all[..end]))) {
-        return;
-    }
-    match all.get(end + 1..) {
-        // SAFETY: no other thread exists yet that could read the environment at the same time.
-        Some(rest) => unsafe { std::env::set_var(PRELOAD, OsStr::from_bytes(rest)) },
-        // SAFETY: as above.
-        None => unsafe { std::env::remove_var(PRELOAD) },
-    }
+    match exec_sealed(&host_path()?)? {}
 }
 
 /// The first 4096 bytes of a file, or all of a shorter one.

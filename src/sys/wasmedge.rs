@@ -4,18 +4,13 @@
 //! time. The log of the engine is switched off before anything else, because it goes to stdout, which is the container's.
 
 pub mod compiler;
+mod library;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 
+pub use library::{Compiler, Library, identity, is_loaded, load, stand_in};
 use wasmedge_sys::ffi;
-
-/// Version of the library that is linked in.
-pub fn version() -> String {
-    // SAFETY: the function takes nothing and returns a static string.
-    let text = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
-    text.to_string_lossy().into_owned()
-}
 
 /// Why the engine refused or stopped: its number (`WasmEdge_ErrCode_*`) and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +30,7 @@ impl fmt::Display for Refusal {
 /// The engine with its settings.
 #[derive(Debug)]
 pub struct Engine {
+    lib: &'static Library,
     executor: *mut ffi::WasmEdge_ExecutorContext,
     store: *mut ffi::WasmEdge_StoreContext,
     wasi: *mut ffi::WasmEdge_ModuleInstanceContext,
@@ -42,7 +38,10 @@ pub struct Engine {
 
 /// A module that has been read and validated.
 #[derive(Debug)]
-pub struct Module(*mut ffi::WasmEdge_ASTModuleContext);
+pub struct Module {
+    lib: &'static Library,
+    context: *mut ffi::WasmEdge_ASTModuleContext,
+}
 
 /// A module with its memory and tables.
 #[derive(Debug)]
@@ -80,61 +79,70 @@ pub enum Source<'a> {
 
 impl Module {
     /// Reads and validates a module.
-    pub fn read(source: Source) -> Result<Module, Refusal> {
+    pub fn read(lib: &'static Library, source: Source) -> Result<Module, Refusal> {
         let mut module = std::ptr::null_mut();
         // SAFETY: bytes and path outlive the calls, which copy what the module needs of them. The contexts are made and freed
         // here, in the order that the engine asks for, and nobody else has them.
         unsafe {
-            let settings = settings(matches!(source, Source::Artifact(_)));
-            let loader = ffi::WasmEdge_LoaderCreate(settings);
-            let parsed = check(match source {
-                Source::Module(bytes) => {
-                    ffi::WasmEdge_LoaderParseFromBuffer(loader, &raw mut module, bytes.as_ptr(), bytes.len() as u32)
-                }
-                Source::Artifact(path) => ffi::WasmEdge_LoaderParseFromFile(loader, &raw mut module, path.as_ptr()),
-            });
-            ffi::WasmEdge_LoaderDelete(loader);
+            let settings = settings(lib, matches!(source, Source::Artifact(_)));
+            let loader = (lib.WasmEdge_LoaderCreate)(settings);
+            let parsed = check(
+                lib,
+                match source {
+                    Source::Module(bytes) => (lib.WasmEdge_LoaderParseFromBuffer)(
+                        loader,
+                        &raw mut module,
+                        bytes.as_ptr(),
+                        bytes.len() as u32,
+                    ),
+                    Source::Artifact(path) => {
+                        (lib.WasmEdge_LoaderParseFromFile)(loader, &raw mut module, path.as_ptr())
+                    }
+                },
+            );
+            (lib.WasmEdge_LoaderDelete)(loader);
             let valid = parsed.and_then(|()| {
-                let validator = ffi::WasmEdge_ValidatorCreate(settings);
-                let valid = check(ffi::WasmEdge_ValidatorValidate(validator, module));
-                ffi::WasmEdge_ValidatorDelete(validator);
+                let validator = (lib.WasmEdge_ValidatorCreate)(settings);
+                let valid = check(lib, (lib.WasmEdge_ValidatorValidate)(validator, module));
+                (lib.WasmEdge_ValidatorDelete)(validator);
                 valid
             });
-            ffi::WasmEdge_ConfigureDelete(settings);
+            (lib.WasmEdge_ConfigureDelete)(settings);
             valid?;
         }
-        Ok(Module(module))
+        Ok(Module { lib, context: module })
     }
 }
 
 /// New settings with everything that the engine supports, and native code only if asked for.
-fn settings(native: bool) -> *mut ffi::WasmEdge_ConfigureContext {
+fn settings(lib: &Library, native: bool) -> *mut ffi::WasmEdge_ConfigureContext {
     // SAFETY: the context is made here, and the caller gets it.
     unsafe {
-        ffi::WasmEdge_LogOff();
-        let settings = ffi::WasmEdge_ConfigureCreate();
+        (lib.WasmEdge_LogOff)();
+        let settings = (lib.WasmEdge_ConfigureCreate)();
         for proposal in PROPOSALS {
-            ffi::WasmEdge_ConfigureAddProposal(settings, proposal);
+            (lib.WasmEdge_ConfigureAddProposal)(settings, proposal);
         }
-        ffi::WasmEdge_ConfigureSetForceInterpreter(settings, !native);
+        (lib.WasmEdge_ConfigureSetForceInterpreter)(settings, !native);
         settings
     }
 }
 
 impl Engine {
     /// An engine whose guests have at most `pages` pages of 64 KiB per memory.
-    pub fn new(pages: u32) -> Engine {
+    pub fn new(lib: &'static Library, pages: u32) -> Engine {
         // SAFETY: the contexts are made here, used by this type alone and never freed but for the settings, of which the
         // executor keeps a copy.
         unsafe {
-            let settings = settings(true);
-            ffi::WasmEdge_ConfigureSetMaxMemoryPage(settings, pages);
-            let executor = ffi::WasmEdge_ExecutorCreate(settings, std::ptr::null_mut());
-            ffi::WasmEdge_ConfigureDelete(settings);
+            let settings = settings(lib, true);
+            (lib.WasmEdge_ConfigureSetMaxMemoryPage)(settings, pages);
+            let executor = (lib.WasmEdge_ExecutorCreate)(settings, std::ptr::null_mut());
+            (lib.WasmEdge_ConfigureDelete)(settings);
             Engine {
+                lib,
                 executor,
-                store: ffi::WasmEdge_StoreCreate(),
-                wasi: ffi::WasmEdge_ModuleInstanceCreateWASI(
+                store: (lib.WasmEdge_StoreCreate)(),
+                wasi: (lib.WasmEdge_ModuleInstanceCreateWASI)(
                     std::ptr::null(),
                     0,
                     std::ptr::null(),
@@ -148,17 +156,19 @@ impl Engine {
 
     /// Whether WASI has a function of that name.
     pub fn provides(&self, name: &str) -> bool {
+        let lib = self.lib;
         // SAFETY: the wrapped string is only read during the call.
-        unsafe { !ffi::WasmEdge_ModuleInstanceFindFunction(self.wasi, wrap(name)).is_null() }
+        unsafe { !(lib.WasmEdge_ModuleInstanceFindFunction)(self.wasi, wrap(lib, name)).is_null() }
     }
 
     /// Gives WASI its arguments, environment (`NAME=VALUE`) and folders (`GUEST:HOST`, `GUEST:HOST:readonly`), which are opened
     /// now; those that cannot be opened are left out.
     pub fn furnish(&self, args: &[CString], env: &[CString], folders: &[CString]) {
+        let lib = self.lib;
         let [args, env, folders] = [args, env, folders].map(pointers);
         // SAFETY: each array holds as many C strings as is said; the engine copies them during the call.
         unsafe {
-            ffi::WasmEdge_ModuleInstanceInitWASI(
+            (lib.WasmEdge_ModuleInstanceInitWASI)(
                 self.wasi,
                 args.as_ptr(),
                 args.len() as u32,
@@ -172,59 +182,56 @@ impl Engine {
 
     /// Links the module to WASI, makes its memory, and runs its start function if it has one.
     pub fn instantiate(&self, module: &Module) -> Result<Instance, Refusal> {
+        let lib = self.lib;
         let mut instance = std::ptr::null_mut();
         // SAFETY: all contexts are alive; the module outlives the instance because neither is ever freed.
         unsafe {
-            check(ffi::WasmEdge_ExecutorRegisterImport(
-                self.executor,
-                self.store,
-                self.wasi,
-            ))?;
-            check(ffi::WasmEdge_ExecutorInstantiate(
-                self.executor,
-                &raw mut instance,
-                self.store,
-                module.0,
-            ))?;
+            check(
+                lib,
+                (lib.WasmEdge_ExecutorRegisterImport)(self.executor, self.store, self.wasi),
+            )?;
+            check(
+                lib,
+                (lib.WasmEdge_ExecutorInstantiate)(self.executor, &raw mut instance, self.store, module.context),
+            )?;
         }
         Ok(Instance(instance))
     }
 
     /// Calls the exported function `name`, which takes and gives nothing. `Ok` holds the exit code, of proc_exit or 0.
     pub fn call(&self, instance: &Instance, name: &str) -> Result<u32, Refusal> {
+        let lib = self.lib;
         // SAFETY: instance and executor are alive; the function has neither parameters nor results, which the engine checks.
         unsafe {
-            let function = ffi::WasmEdge_ModuleInstanceFindFunction(instance.0, wrap(name));
-            check(ffi::WasmEdge_ExecutorInvoke(
-                self.executor,
-                function,
-                std::ptr::null(),
-                0,
-                std::ptr::null_mut(),
-                0,
-            ))?;
+            let function = (lib.WasmEdge_ModuleInstanceFindFunction)(instance.0, wrap(lib, name));
+            check(
+                lib,
+                (lib.WasmEdge_ExecutorInvoke)(self.executor, function, std::ptr::null(), 0, std::ptr::null_mut(), 0),
+            )?;
             Ok(self.exit_code())
         }
     }
 
     /// What the guest gave to proc_exit.
     pub fn exit_code(&self) -> u32 {
+        let lib = self.lib;
         // SAFETY: the instance is alive.
-        unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(self.wasi) }
+        unsafe { (lib.WasmEdge_ModuleInstanceWASIGetExitCode)(self.wasi) }
     }
 }
 
 impl Module {
     /// Everything the module wants from outside.
     pub fn imports(&self) -> Vec<Import> {
+        let lib = self.lib;
         // SAFETY: the list's members live as long as the module; their names are copied.
         unsafe {
-            let count = ffi::WasmEdge_ASTModuleListImportsLength(self.0);
+            let count = (lib.WasmEdge_ASTModuleListImportsLength)(self.context);
             let mut list = vec![std::ptr::null(); count as usize];
-            ffi::WasmEdge_ASTModuleListImports(self.0, list.as_mut_ptr(), count);
+            (lib.WasmEdge_ASTModuleListImports)(self.context, list.as_mut_ptr(), count);
             let import = |import| Import {
-                module: text(ffi::WasmEdge_ImportTypeGetModuleName(import)),
-                name: text(ffi::WasmEdge_ImportTypeGetExternalName(import)),
+                module: text((lib.WasmEdge_ImportTypeGetModuleName)(import)),
+                name: text((lib.WasmEdge_ImportTypeGetExternalName)(import)),
             };
             list.into_iter().map(import).collect()
         }
@@ -232,31 +239,35 @@ impl Module {
 
     /// How many parameters and results the exported function `name` has; `None` if there is no such function.
     pub fn function(&self, name: &str) -> Option<u32> {
+        let lib = self.lib;
         // SAFETY: as in `imports`; the type of a function's export is one of a function.
         unsafe {
-            let count = ffi::WasmEdge_ASTModuleListExportsLength(self.0);
+            let count = (lib.WasmEdge_ASTModuleListExportsLength)(self.context);
             let mut list = vec![std::ptr::null(); count as usize];
-            ffi::WasmEdge_ASTModuleListExports(self.0, list.as_mut_ptr(), count);
+            (lib.WasmEdge_ASTModuleListExports)(self.context, list.as_mut_ptr(), count);
             let export = list.into_iter().find(|export| {
-                ffi::WasmEdge_ExportTypeGetExternalType(*export) == ffi::WasmEdge_ExternalType_Function
-                    && bytes(&ffi::WasmEdge_ExportTypeGetExternalName(*export)) == name.as_bytes()
+                (lib.WasmEdge_ExportTypeGetExternalType)(*export) == ffi::WasmEdge_ExternalType_Function
+                    && bytes(&(lib.WasmEdge_ExportTypeGetExternalName)(*export)) == name.as_bytes()
             })?;
-            let kind = ffi::WasmEdge_ExportTypeGetFunctionType(self.0, export);
-            Some(ffi::WasmEdge_FunctionTypeGetParametersLength(kind) + ffi::WasmEdge_FunctionTypeGetReturnsLength(kind))
+            let kind = (lib.WasmEdge_ExportTypeGetFunctionType)(self.context, export);
+            Some(
+                (lib.WasmEdge_FunctionTypeGetParametersLength)(kind)
+                    + (lib.WasmEdge_FunctionTypeGetReturnsLength)(kind),
+            )
         }
     }
 }
 
 /// The engine counts `Terminated`, the way out of proc_exit, as a success.
-fn check(result: ffi::WasmEdge_Result) -> Result<(), Refusal> {
+fn check(lib: &Library, result: ffi::WasmEdge_Result) -> Result<(), Refusal> {
     // SAFETY: the functions only look at the value; the message is a static string.
     unsafe {
-        if ffi::WasmEdge_ResultOK(result) {
+        if (lib.WasmEdge_ResultOK)(result) {
             return Ok(());
         }
         Err(Refusal {
-            code: ffi::WasmEdge_ResultGetCode(result),
-            text: CStr::from_ptr(ffi::WasmEdge_ResultGetMessage(result))
+            code: (lib.WasmEdge_ResultGetCode)(result),
+            text: CStr::from_ptr((lib.WasmEdge_ResultGetMessage)(result))
                 .to_string_lossy()
                 .into_owned(),
         })
@@ -264,9 +275,9 @@ fn check(result: ffi::WasmEdge_Result) -> Result<(), Refusal> {
 }
 
 /// A view of `name` that is valid as long as it is.
-fn wrap(name: &str) -> ffi::WasmEdge_String {
+fn wrap(lib: &Library, name: &str) -> ffi::WasmEdge_String {
     // SAFETY: the function only stores pointer and length.
-    unsafe { ffi::WasmEdge_StringWrap(name.as_ptr().cast(), name.len() as u32) }
+    unsafe { (lib.WasmEdge_StringWrap)(name.as_ptr().cast(), name.len() as u32) }
 }
 
 fn bytes(string: &ffi::WasmEdge_String) -> &[u8] {

@@ -7,8 +7,35 @@ use crate::aot::Code;
 use crate::error::{Error, Result};
 use crate::payload::{Payload, Seal};
 
-/// Name and version of the engine that is linked in, if any.
-pub const ENGINE: Option<fn() -> String> = None;
+/// Tells the engine's build from any other; `None` in a program that runs no modules.
+pub const ENGINE: Option<fn() -> Result<String>> = None;
+
+/// Lines on the engine for `--version`.
+pub fn describe() -> Vec<String> {
+    Vec::new()
+}
+
+/// The engine on its way into memory, where there is one.
+#[derive(Debug)]
+pub struct Fetching;
+
+/// There is none.
+///
+/// # Errors
+/// None.
+pub fn fetch() -> Result<Fetching> {
+    Ok(Fetching)
+}
+
+impl Fetching {
+    /// See [`fetch`].
+    ///
+    /// # Errors
+    /// None: it is [`Wasm::prepare`] that says what is missing.
+    pub fn settle(self) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// A module that this build cannot run.
 #[derive(Debug)]

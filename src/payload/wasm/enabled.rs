@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::thread::JoinHandle;
 
 use super::outline::Outline;
 use super::{Guest, TRAP_CODE, room};
@@ -12,11 +13,11 @@ use crate::aot::{Code, Stamp};
 use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
-use crate::sys::wasmedge::{self, Engine, Instance, Module, Refusal, Source};
+use crate::sys::wasmedge::{self, Compiler, Engine, Instance, Library, Module, Refusal, Source};
 use crate::{log, sys};
 
-/// Name and version of the engine that is linked in, if any.
-pub const ENGINE: Option<fn() -> String> = Some(|| format!("wasmedge {}", wasmedge::version()));
+/// Tells the engine's build from any other; `None` in a program that runs no modules.
+pub const ENGINE: Option<fn() -> Result<String>> = Some(wasmedge::identity);
 
 /// The only module of host functions that a guest may import from.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -40,6 +41,51 @@ struct Ready {
     instance: Option<Instance>,
 }
 
+/// Lines on the engine for `--version`.
+pub fn describe() -> Vec<String> {
+    let mut lines = match wasmedge::load(Compiler::LeftOut) {
+        Ok(library) => vec![format!("wasmedge: {}", library.version())],
+        Err(e) => vec![format!("wasmedge is missing: {e}")],
+    };
+    lines.extend(wasmedge::stand_in().map(|path| format!("llvm: left out by {}", path.display())));
+    lines
+}
+
+/// The engine on its way into memory.
+#[derive(Debug)]
+pub struct Fetching(Option<JoinHandle<Result<()>>>);
+
+/// Begins to load the engine in a thread of its own. The caller's thread must do nothing meanwhile that takes a process
+/// without threads: that is over with [`Fetching::settle`].
+///
+/// # Errors
+/// There can be no thread.
+pub fn fetch() -> Result<Fetching> {
+    /// Constructors of libraries need little.
+    const STACK: usize = 1 << 20;
+    if wasmedge::is_loaded() {
+        return Ok(Fetching(None));
+    }
+    sys::process::share_one_heap();
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = thread.spawn(|| wasmedge::load(Compiler::LeftOut).map(drop));
+    Ok(Fetching(Some(thread.call(|| "pthread_create")?)))
+}
+
+impl Fetching {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// It cannot be loaded.
+    pub fn settle(self) -> Result<()> {
+        match self.0.map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(loaded)) => loaded,
+            Some(Err(_)) => Err(Error::message("loading the WebAssembly engine failed")),
+        }
+    }
+}
+
 impl Wasm {
     /// The module and what it is to see.
     pub fn new(guest: Guest) -> Self {
@@ -60,17 +106,18 @@ impl Wasm {
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
         let fitting = self.code.take().filter(|code| code.is_of(stamp, &bytes));
-        let module = match fitting.and_then(|code| native(&code)) {
+        let library = wasmedge::load(Compiler::LeftOut)?;
+        let module = match fitting.and_then(|code| native(library, &code)) {
             Some(loaded) => loaded,
             None => {
                 log::debug(|| "the module is interpreted");
-                Module::read(Source::Module(&bytes))
+                Module::read(library, Source::Module(&bytes))
                     .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?
             }
         };
         drop(bytes);
         let room = room::room(self.guest.memory(), sys::process::heap(), &outline.pages)?;
-        let engine = Engine::new(room.pages);
+        let engine = Engine::new(library, room.pages);
         check_links(&engine, &module)?;
         limit_data(room.data)?;
         sys::fault::end_with(TRAP_CODE);
@@ -103,9 +150,9 @@ impl Wasm {
 }
 
 /// The module as it was compiled; `None` if the engine does not take it, which is no reason not to run.
-fn native(code: &Code) -> Option<Module> {
+fn native(library: &'static Library, code: &Code) -> Option<Module> {
     let opened = code.reach(|path| {
-        Module::read(Source::Artifact(path))
+        Module::read(library, Source::Artifact(path))
             .map_err(|refusal| Error::message(format!("WasmEdge refuses it: {refusal}")))
     });
     match opened {
