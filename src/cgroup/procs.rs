@@ -42,7 +42,8 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Moves the calling process, which must have a single thread, into the v1 cgroups; it was born in the unified one, if any.
+    /// Moves the calling thread, which should be the only one that lasts, into the v1 cgroups; it was born in the unified one, if
+    /// any.
     ///
     /// This takes no time at all: a thread that moves itself (`0` in `tasks`) needs no lock against forking threads, and it is
     /// that lock for which [`Cgroup::join`] has to wait (`cgroup_attach_lock` in the kernel, since 5.5). The host's cgroup
@@ -96,6 +97,19 @@ impl Cgroup {
             self.thaw()?;
         }
         result
+    }
+
+    /// Kills whatever is in any of its hierarchies, be it in no other: CRIU fills them one after the other.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::signal_all`].
+    pub fn kill_in_each(&self) -> Result<()> {
+        self.signal_all(KILL)?;
+        let mut pids = Vec::new();
+        for place in self.places() {
+            collect(&place.dir(), &mut pids)?;
+        }
+        send(&pids, KILL)
     }
 
     /// `cgroup.kill`, where the kernel has it (5.14).

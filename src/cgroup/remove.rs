@@ -11,14 +11,14 @@ use crate::error::{Error, Result, Wrap};
 
 impl Cgroup {
     /// Removes the cgroup with everything that the container nested in it. Its processes must have been killed; the last
-    /// moments of their exit are waited for. No error if it is gone.
+    /// moments of their exit are waited for, in each hierarchy about as long as `patience`. No error if it is gone.
     ///
     /// # Errors
     /// A process is still in it. All hierarchies are tried; the first error is returned.
-    pub fn delete(&self) -> Result<()> {
+    pub fn delete(&self, patience: Duration) -> Result<()> {
         let mut result = self.stop_unit();
         for place in self.places() {
-            match remove(&place.dir()) {
+            match remove(&place.dir(), patience) {
                 Err(e) if self.is_lenient() && is_forbidden(&e) => {}
                 other => result = result.and(other),
             }
@@ -27,7 +27,7 @@ impl Cgroup {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+fn remove(path: &Path, patience: Duration) -> Result<()> {
     if rmdir(path).is_ok() {
         return Ok(());
     }
@@ -37,12 +37,12 @@ fn remove(path: &Path) -> Result<()> {
         other => other?,
     };
     for child in children {
-        remove(&path.join(child))?;
+        remove(&path.join(child), patience)?;
     }
     let mut delay = Duration::from_millis(1);
     loop {
         match rmdir(path) {
-            Err(Errno::BUSY) if delay < Duration::from_secs(1) => {
+            Err(Errno::BUSY) if delay < patience => {
                 std::thread::sleep(delay);
                 delay *= 2;
             }

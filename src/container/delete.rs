@@ -61,8 +61,9 @@ pub(super) fn roll_back(locked: Locked) -> Result<()> {
 /// Kills every process of the container and waits until init is gone.
 pub(super) fn end(record: &Record) -> Result<()> {
     // Of a restore that was killed nobody knows init yet; all that it has made is in the cgroup.
-    let unknown = record.init.pid == 0;
-    if (unknown || !record.own_pid_namespace) && !record.cgroup.is_none() {
+    if record.init.pid == 0 {
+        record.cgroup.kill_in_each()?;
+    } else if !record.own_pid_namespace && !record.cgroup.is_none() {
         record.cgroup.signal_all(Signal::KILL.number())?;
     }
     match kill::signal_init(record.init, Signal::KILL) {
@@ -101,8 +102,12 @@ fn await_death(record: &Record) -> Result<()> {
             Ok(0) | Err(Errno::INTR) => {}
             other => return other.call(|| "poll(pidfd)").map(drop),
         }
-        if status::is_hollow(init) && record.cgroup.pids()?.is_empty() {
-            return Ok(());
+        if status::is_hollow(init) {
+            if record.cgroup.pids()?.is_empty() {
+                return Ok(());
+            }
+            // It waits for one that did not die with it, such as CRIU whose runtime has been killed.
+            record.cgroup.kill_in_each()?;
         }
     }
     Err(Error::message(format!(
@@ -135,17 +140,21 @@ pub(super) fn remove(locked: Locked, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// CRIU goes on for a while when the runtime has been killed during a restore, and puts more processes into the cgroup.
+/// Removes the cgroup, and kills what has outlived init in it: CRIU does when the runtime has been killed during a restore,
+/// and may go on to put processes there.
 fn remove_cgroup(record: &Record) -> Result<()> {
+    const MOMENT: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_secs(1);
     let end = Instant::now() + PATIENCE;
-    loop {
-        match record.cgroup.delete() {
-            Err(e) if record.init.pid == 0 && e.errno() == Some(nix::libc::EBUSY) && Instant::now() < end => {
-                record.cgroup.signal_all(Signal::KILL.number())?;
-            }
-            other => return other,
-        }
+    let mut removed = record.cgroup.delete(MOMENT);
+    while let Err(e) = &removed
+        && e.errno() == Some(nix::libc::EBUSY)
+        && Instant::now() < end
+    {
+        record.cgroup.kill_in_each()?;
+        removed = record.cgroup.delete(LONG);
     }
+    removed
 }
 
 fn release(record: &Record) -> Result<()> {
