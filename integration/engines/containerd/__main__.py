@@ -131,7 +131,7 @@ def user_namespace(c):
 
 @suite.case("a terminal")
 def terminal(c):
-    words = c.words("run", "--rm", "-t", *c.flags("one"), c.image, "one", "sh", "-c", "tty; echo first; read a; echo got $a; stty size; exit 3")
+    words = c.words("run", "--rm", "-t", *c.flags("one"), c.image, "one", "sh", "-c", "tty; echo first; read a; echo got $a; until stty size 2>&1 | grep -q '^40 '; do sleep 0.05; done; stty size; exit 3")
     code, text = on_terminal(words, c.environment(), typed=[("first", "blue\n")])
     holds(f"exit code ({text})", code, 3)
     holds(f"what the terminal showed: {text!r}", all(word in text for word in ("/dev/pts/0", "got blue", "40 100")), True)
@@ -173,7 +173,7 @@ def execute(c):
     c.ctr("tasks", "exec", "--exec-id", "e4", "one", "no-such-program", rc=1, want="executable file not found in \\$PATH")
     c.ctr("tasks", "exec", "--exec-id", "e5", "one", "sh", "-c", "kill -9 $$", rc=137)
     code, text = on_terminal(c.words("tasks", "exec", "-t", "--exec-id", "e6", "one", "sh", "-c",
-                                    "tty; echo first; read a; stty size; exit 4"), c.environment(), typed=[("first", "on\n")])
+                                    "tty; echo first; read a; until stty size 2>&1 | grep -q '^40 '; do sleep 0.05; done; stty size; exit 4"), c.environment(), typed=[("first", "on\n")])
     holds(f"exit code on a terminal ({text})", code, 4)
     holds(f"what the terminal showed: {text!r}", "/dev/pts/" in text and "40 100" in text, True)
 
