@@ -20,6 +20,8 @@ use crate::sys::exe;
 
 /// The libwasmedge that this program was built for.
 const BUILT_FOR: Option<&str> = option_env!("RUNW_ENGINE_LIBRARY");
+/// The version in its headers, such as `0.14.1`.
+const VERSION: Option<&str> = option_env!("RUNW_ENGINE_VERSION");
 /// What ld.so(8) looks for where that is not known.
 const SONAME: &str = "libwasmedge.so.0";
 
@@ -111,8 +113,10 @@ fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void> {
     let found = unsafe { libc::dlsym(handle, name.as_ptr()) };
     match found.is_null() {
         true => Err(Error::unsupported(format!(
-            "the WebAssembly engine is another one: {}",
-            problem()
+            "the WebAssembly engine is another one: {}; install libwasmedge0 of the version that runw was built for{}, \
+             or build runw for the installed one with scripts/build",
+            problem(),
+            VERSION.map(|version| format!(", {version}")).unwrap_or_default()
         ))),
         false => Ok(found),
     }
