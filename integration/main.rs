@@ -60,6 +60,7 @@ mod systemd_limits;
 mod terminal;
 mod trace;
 mod update;
+mod update_seldom;
 mod wasm_cache;
 mod wasm_cache_attacks;
 mod wasm_detection;

@@ -235,14 +235,6 @@ fn a_broken_document_is_told_by_its_path() {
 }
 
 #[test]
-fn resctrl_needs_a_group() {
-    let c = Bundle::sleeper();
-    c.create().ok();
-    let call = c.call("update").flag("--l3-cache-schema").flag("L3:0=f");
-    call.output().fails("Intel RDT");
-}
-
-#[test]
 fn a_stopped_container_has_no_limits_to_change() {
     let c = Bundle::busybox().args(&["true"]);
     c.launch();

@@ -91,7 +91,25 @@ fn explain(dir: &Dir, write: &Write, error: Error) -> Error {
             format!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"),
         );
     }
-    error.wrap(format!("set {}", write.at))
+    match is(&error, Errno::INVAL).then(|| contradiction(dir, write)).flatten() {
+        Some(problem) => Error::config(write.at.clone(), problem),
+        None => error.wrap(format!("set {}", write.at)),
+    }
+}
+
+/// What a value that is valid by itself does not go with.
+fn contradiction(dir: &Dir, write: &Write) -> Option<String> {
+    let now = |file| dir.read(file).unwrap_or_default();
+    match &*write.file {
+        "cpu.shares" | "cpu.weight" if now("cpu.idle").trim_end() == "1" => {
+            Some("the container is idle (cpu.idle), where shares count for nothing: set cpu.idle to 0, too".to_owned())
+        }
+        "cpu.cfs_burst_us" | "cpu.max.burst" => Some(format!(
+            "{} is more than the quota in force: raise cpu.quota, too, or lower the burst",
+            write.value
+        )),
+        _ => None,
+    }
 }
 
 /// The error is this one of the kernel's.

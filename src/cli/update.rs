@@ -77,7 +77,7 @@ struct Limits {
     /// Accepted and ignored
     #[arg(long, value_name = "SIZE", hide = true, allow_hyphen_values = true)]
     kernel_memory: Option<String>,
-    /// Accepted and ignored
+    /// Memory of TCP buffers, on cgroup v1
     #[arg(long, value_name = "SIZE", hide = true, allow_hyphen_values = true)]
     kernel_memory_tcp: Option<String>,
     /// Processes and threads
