@@ -364,10 +364,7 @@ fn resctrl_needs_a_group() {
 fn values_that_make_no_sense() {
     let c = created();
     let refused = |flag: &str, value: &str| {
-        let words = [
-            format!("invalid value for {flag}"),
-            format!("invalid value \"{value}\" for flag -{flag}"),
-        ];
+        let words = [format!("invalid value for {flag}"), format!("for flag -{flag}")];
         let output = c.call("update").flag(format!("--{flag}={value}")).output();
         output.fails_with_one_of(&words.each_ref().map(String::as_str));
     };
