@@ -16,17 +16,18 @@ pub fn criu_works() -> bool {
 }
 
 /// A v2 view of a v1 machine: all containers are in the root of each v1 hierarchy, and CRIU would save those of everybody.
-fn only_the_view_is_v2() -> bool {
+pub fn only_the_view_is_v2() -> bool {
     let memberships = fs::read_to_string("/proc/self/cgroup").unwrap();
     Cgroups::host().layout() == Layout::V2 && memberships.lines().count() > 1
 }
 
 macro_rules! needs_criu {
     () => {
-        needs!(criu_works(); "CRIU");
-        except!(Runc if only_the_view_is_v2(); "runc 1.1 cannot keep CRIU away from the cgroups of others");
+        needs!($crate::checkpoint::criu_works(); "CRIU");
+        except!(Runc if $crate::checkpoint::only_the_view_is_v2(); "runc 1.1 cannot keep CRIU away from the cgroups of others");
     };
 }
+pub(crate) use needs_criu;
 
 /// A container that counts: the number is in its memory, and in /count.
 pub fn counter() -> Bundle {
@@ -36,12 +37,12 @@ pub fn counter() -> Bundle {
 /// Its standard streams are the null device: runc cannot leave files outside of the container alone.
 pub const NO_STREAMS: &str = "exec </dev/null >/dev/null";
 
-fn count(c: &Bundle) -> u64 {
+pub fn count(c: &Bundle) -> u64 {
     let text = fs::read_to_string(c.in_rootfs("/count")).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
-fn launch(c: &Bundle) {
+pub fn launch(c: &Bundle) {
     let quiet = format!("{NO_STREAMS} 2>&1");
     c.call("run").flag("--detach").before(&quiet).output().ok();
 }
@@ -51,7 +52,7 @@ pub fn launch_counter(c: &Bundle) {
     eventually("the container to count", || count(c) > 3);
 }
 
-fn with_images<'c>(c: &'c Bundle, verb: &str) -> Call<'c> {
+pub fn with_images<'c>(c: &'c Bundle, verb: &str) -> Call<'c> {
     let call = c.call(verb).flag("--image-path").flag(c.scrap("images"));
     let call = call.flag("--work-path").flag(c.scrap("work"));
     match only_the_view_is_v2() {
@@ -70,7 +71,7 @@ pub fn restore(c: &Bundle) -> Call<'_> {
 
 /// The output, or CRIU's log with it.
 #[track_caller]
-fn well(c: &Bundle, output: Output) -> Output {
+pub fn well(c: &Bundle, output: Output) -> Output {
     let log = |name| fs::read_to_string(c.scrap("work").join(name)).unwrap_or_default();
     assert!(
         output.code == 0,

@@ -22,6 +22,7 @@ mod capabilities;
 mod cgroups;
 mod check;
 mod checkpoint;
+mod checkpoint_choices;
 mod checkpoint_failures;
 mod cli;
 mod concurrency;
