@@ -70,5 +70,6 @@ mod wasm_hooks;
 mod wasm_isolation;
 mod wasm_limits;
 mod wasm_native_code;
+mod wasm_title;
 mod wasm_traps;
 mod wasm_view;

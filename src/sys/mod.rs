@@ -17,4 +17,6 @@ pub mod seccomp;
 pub mod signal;
 pub mod spawn;
 #[cfg(feature = "wasm")]
+pub mod title;
+#[cfg(feature = "wasm")]
 pub mod wasmedge;

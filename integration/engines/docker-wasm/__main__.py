@@ -137,6 +137,8 @@ def logs(d):
     reply = d.docker("logs", "counts")
     holds("the first line", reply.out.splitlines()[0], "WebAssembly 1")
     holds("words of the engine among them", reply.err, "")
+    d.docker("top", "counts", want=r" service\.wasm count$")
+    d.docker("top", "counts", "-eo", "pid,comm", want=r" service\.wasm$")
     follow = subprocess.Popen(["docker", "logs", "-f", "--tail", "0", "counts"], env=d.environment(), text=True, stdout=subprocess.PIPE)
     try:
         if not follow.stdout.readline().startswith("WebAssembly "):

@@ -13,6 +13,7 @@ use crate::aot::{Code, Stamp};
 use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
+use crate::sys::title::Title;
 use crate::sys::wasmedge::{self, Compiler, Engine, Instance, Library, Module, Refusal, Source};
 use crate::{log, sys};
 
@@ -29,6 +30,7 @@ const ENTRY: &str = "_start";
 pub struct Wasm {
     guest: Guest,
     code: Option<Code>,
+    title: Option<Title>,
     ready: Option<Ready>,
 }
 
@@ -87,11 +89,12 @@ impl Fetching {
 }
 
 impl Wasm {
-    /// The module and what it is to see.
+    /// The module and what it is to see. To be called outside of the container, which may have no `/proc`.
     pub fn new(guest: Guest) -> Self {
         Wasm {
             guest,
             code: None,
+            title: Title::of_self().ok(),
             ready: None,
         }
     }
@@ -136,6 +139,13 @@ impl Wasm {
         })
     }
 
+    /// Has ps(1) show the module and its arguments. Here, as a filter that comes later may forbid it.
+    fn show_title(&mut self) -> Result<()> {
+        let title = self.title.take().ok_or_else(|| Error::message("there is no /proc"))?;
+        let name = self.guest.module().file_name().unwrap_or_default();
+        title.show(&sys::exe::c_string(name)?, &c_strings(self.guest.args())?)
+    }
+
     /// Reads the module once; what was checked is what runs.
     fn read(&self) -> Result<(Vec<u8>, Stamp)> {
         let path = self.guest.module();
@@ -171,6 +181,9 @@ impl Payload for Wasm {
     const SEAL: Seal = Seal::Now;
 
     fn prepare(&mut self) -> Result<()> {
+        if let Err(e) = self.show_title() {
+            log::debug(|| format!("ps shows the runtime's own command line: {e}"));
+        }
         let ready = self.load();
         self.ready = Some(ready.map_err(|e| e.wrap(format!("exec: {:?}", self.guest.module())))?);
         Ok(())
