@@ -1,8 +1,10 @@
 //! What makes a container a WebAssembly one: annotations, the runtime's name, the image's platform, or the file itself.
 
+use std::fs;
+
 use serde_json::json;
 
-use crate::harness::{Bundle, Output, guest};
+use crate::harness::{Act, Bundle, Output, Payload, guest, has_compiler};
 
 const MODULE: &[&str] = &["/view.wasm", "args"];
 
@@ -159,5 +161,34 @@ fn a_file_needs_no_execute_permission_but_has_to_be_readable() {
     c.run(MODULE).prints("[/view.wasm]\n[args]\n");
     mode(0o600);
     c.run(MODULE).fails("permission denied");
+    c.assert_no_trace();
+}
+
+/// An engine that lacks a function: which version would do, and how to have another.
+#[test]
+fn an_engine_of_another_version_is_said_to_be_one() {
+    only!(Runw; "modules are run by our own engine");
+    needs!(has_compiler(); "a C compiler");
+    let libraries = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
+    let installed = libraries
+        .map(|folder| folder.join("libwasmedge.so.0"))
+        .find(|file| file.exists());
+    let installed = installed.unwrap().canonicalize().unwrap();
+    let c = Payload::Wasm.bundle(&Act::Print("hello"));
+    let (source, made) = (c.scrap("engine.c"), c.scrap("engine.so"));
+    fs::write(&source, "const char *WasmEdge_VersionGet(void) { return \"0.0.1\"; }\n").unwrap();
+    let compiled = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wl,-soname,libwasmedge.so.0", "-o"])
+        .args([&made, &source])
+        .status();
+    assert!(compiled.unwrap().success());
+    let over = format!("mount --bind {} {}", made.display(), installed.display());
+    let output = c
+        .call("run")
+        .among_own_mounts(&over)
+        .output()
+        .fails("the WebAssembly engine is another one");
+    let told = output.stderr.contains("install libwasmedge0") && output.stderr.contains("scripts/build");
+    assert!(told, "{}", output.story());
     c.assert_no_trace();
 }
