@@ -58,10 +58,10 @@ pub fn describe() -> Vec<String> {
 pub struct Fetching(Option<JoinHandle<Result<()>>>);
 
 /// Begins to load the engine in a thread of its own. The caller's thread must do nothing meanwhile that takes a process
-/// without threads: that is over with [`Fetching::settle`].
+/// without threads: that is over with [`Fetching::settle`]. Where a limit allows no further thread, loads it at once.
 ///
 /// # Errors
-/// There can be no thread.
+/// It cannot be loaded.
 pub fn fetch() -> Result<Fetching> {
     /// Constructors of libraries need little.
     const STACK: usize = 1 << 20;
@@ -70,8 +70,11 @@ pub fn fetch() -> Result<Fetching> {
     }
     sys::process::share_one_heap();
     let thread = std::thread::Builder::new().stack_size(STACK);
-    let thread = thread.spawn(|| wasmedge::load(Compiler::LeftOut).map(drop));
-    Ok(Fetching(Some(thread.call(|| "pthread_create")?)))
+    let load = || wasmedge::load(Compiler::LeftOut).map(drop);
+    match thread.spawn(load) {
+        Ok(thread) => Ok(Fetching(Some(thread))),
+        Err(_) => load().map(|()| Fetching(None)),
+    }
 }
 
 impl Fetching {
