@@ -239,7 +239,7 @@ fn inherited_attributes_in_a_user_namespace() {
         .bind(&source, "/mnt", &["bind", "ro"])
         .bind(&source, "/same", &["bind", "nosymfollow"]);
     let odd = format!(
-        "mount --bind {0} {0} && mount -o remount,bind,nodev,nosymfollow {0}",
+        "mount --bind {0} {0} && mount -o remount,bind,suid,nodev,nosymfollow {0}",
         source.display()
     );
     let show =
@@ -261,7 +261,7 @@ fn access_times_of_bind_mounts() {
         .bind(&source, "/relative", &["bind", "relatime"])
         .bind(&source, "/folders", &["bind", "nodiratime"]);
     let odd = format!(
-        "mount --bind {0} {0} && mount -o remount,bind,noatime {0}",
+        "mount --bind {0} {0} && mount -o remount,bind,suid,dev,noatime {0}",
         source.display()
     );
     let show = "for m in /away /relative /folders; do grep \" $m \" /proc/self/mountinfo | cut -d' ' -f6; done";
