@@ -81,6 +81,9 @@ fn dump(record: &Record, options: &CheckpointOptions, mut ready: Option<OwnedFd>
 fn prepare(record: &Record, options: &CheckpointOptions) -> Result<Options> {
     let outside = &record.external;
     let images = make_folder(&options.image)?;
+    if let Some(parent) = &options.parent {
+        check_parent(&images, parent)?;
+    }
     let mut request = Options {
         images: Some(images),
         work: options.work.as_deref().map(make_folder).transpose()?,
@@ -112,6 +115,15 @@ pub(super) fn make_folder(path: &Path) -> Result<OwnedFd> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.call(|| format!("mkdir {path:?}"))?;
     open_folder(path)
+}
+
+/// The images written before lie in a folder that is named from that of the new ones.
+fn check_parent(images: &OwnedFd, parent: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(images, parent, flags, Mode::empty());
+    opened
+        .map(drop)
+        .call(|| format!("invalid --parent-path: {parent:?} from --image-path"))
 }
 
 pub(super) fn open_folder(path: &Path) -> Result<OwnedFd> {
