@@ -4,6 +4,7 @@
 //! cargo test --test integration                       # target/bin/runw, else target/release/runw
 //! RUNW_RUNTIME=runc cargo test --test integration     # the reference: a case it fails is a wrong case
 //! RUNW_IT_KEEP=1 …                                    # keep the bundles' folders
+//! RUNW_IT_PATIENCE=300 …                              # seconds after which a call hangs, on a slow machine
 //! ```
 //!
 //! A case that does not hold for every runtime says so in its first lines, with the reason: `only!`, `except!`.

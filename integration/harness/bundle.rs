@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::cgroups::Cgroups;
-use super::{PATIENCE, leftovers, rootfs, runtime, spec};
+use super::{leftovers, patience, rootfs, runtime, spec};
 
 /// How long init may take to end by itself before what keeps it from that is looked for.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -169,13 +169,13 @@ impl Bundle {
         let Ok(pid) = pid.trim().parse().map(Pid::from_raw) else {
             return;
         };
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + patience();
         while waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
             if std::time::Instant::now() > deadline {
                 let _ = kill(pid, Signal::SIGKILL);
             }
             // A shared namespace has processes of others, too.
-            if std::time::Instant::now() + PATIENCE > deadline + MOMENT && self.has_pid_namespace() {
+            if std::time::Instant::now() + patience() > deadline + MOMENT && self.has_pid_namespace() {
                 leftovers::reap_beside(pid.as_raw());
             }
             std::thread::sleep(std::time::Duration::from_millis(2));

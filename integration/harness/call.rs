@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::bundle::Bundle;
 use super::output::Output;
-use super::{PATIENCE, runtime};
+use super::{patience, runtime};
 
 /// `RUNTIME [globals] --root ROOT VERB [flags] ID [after]`, about to be made.
 #[must_use = "a call does nothing until `output` or `spawn`"]
@@ -265,11 +265,11 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Ok(Output::read(status, self.line, self.stdout, self.stderr));
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > patience() {
                 let _ = self.child.kill();
                 let status = self.child.wait().unwrap();
                 let output = Output::read(status, self.line, self.stdout, self.stderr);
-                return Err(format!("hung for {PATIENCE:?}\n{}", output.story()));
+                return Err(format!("hung for {:?}\n{}", patience(), output.story()));
             }
             let pause = if started.elapsed() < Duration::from_millis(100) {
                 1

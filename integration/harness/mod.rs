@@ -36,21 +36,29 @@ pub use stepper::killed_at;
 pub use terminal::{ConsoleSocket, Terminal};
 pub use verbs::alive;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How long a case waits for something that should happen soon. Long, because build machines are busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a case waits for something that should happen soon: `RUNW_IT_PATIENCE` seconds, as on an emulated machine, else 60,
+/// because build machines are busy.
+pub fn patience() -> Duration {
+    static PATIENCE: OnceLock<Duration> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        let named = std::env::var("RUNW_IT_PATIENCE").ok();
+        Duration::from_secs(named.map_or(60, |seconds| seconds.parse().expect("RUNW_IT_PATIENCE: seconds")))
+    })
+}
 
-/// Polls until `check` is true; fails the case with `what` after [`PATIENCE`].
+/// Polls until `check` is true; fails the case with `what` after [`patience`].
 #[track_caller]
 pub fn eventually(what: &str, check: impl FnMut() -> bool) {
-    within(PATIENCE, what, check);
+    within(patience(), what, check);
 }
 
 /// As [`eventually`], for what has the lowest priority of all: as long as others keep the machine busy it gets nothing done.
 #[track_caller]
 pub fn eventually_idle(what: &str, check: impl FnMut() -> bool) {
-    within(10 * PATIENCE, what, check);
+    within(10 * patience(), what, check);
 }
 
 #[track_caller]

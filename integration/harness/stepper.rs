@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::PATIENCE;
 use super::call::Call;
+use super::patience;
 
 /// Makes the call, and kills it right before its system call number `n`, counted from 1 in the process that was called; what
 /// that clones goes on as it likes. If the call comes to its end before, gives the number of its system calls.
@@ -59,7 +59,7 @@ fn end(pid: Pid) {
 
 /// What becomes of the process next; one that hangs fails the case, with where it does.
 fn next_stop(pid: Pid) -> WaitStatus {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         match waitpid(pid, Some(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG)).unwrap() {
             WaitStatus::StillAlive if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(20)),
@@ -67,7 +67,7 @@ fn next_stop(pid: Pid) -> WaitStatus {
                 let told = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
                 let story = format!("{}\n{}\n{}", told("wchan"), told("syscall"), told("status"));
                 let _ = kill(pid, Signal::SIGKILL);
-                panic!("hung for {PATIENCE:?} in {story}");
+                panic!("hung for {:?} in {story}", patience());
             }
             status => return status,
         }

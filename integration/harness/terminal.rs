@@ -79,7 +79,7 @@ impl Terminal {
     /// Waits until the text has come out.
     #[track_caller]
     pub fn until(&self, part: &str) {
-        let deadline = Instant::now() + super::PATIENCE;
+        let deadline = Instant::now() + super::patience();
         while !self.text().contains(part) {
             assert!(
                 Instant::now() < deadline,
@@ -167,7 +167,7 @@ impl ConsoleSocket {
         });
         let (stream, _) = stream.unwrap();
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(super::patience())).unwrap();
         let mut text = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
