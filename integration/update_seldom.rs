@@ -275,15 +275,13 @@ fn huge_pages_by_a_document() {
     assert_eq!(c.cgroup_file("hugetlb", file), "2097152");
 }
 
-/// A limit whose controller the host lacks is refused by its path, and the reason names the controller.
-#[test]
-fn a_missing_controller_is_named() {
-    only!(Runw; "runc passes some over, and names the file of others");
-    let host = Cgroups::host();
-    let v2 = host.layout() == Layout::V2;
-    let limits: [(&str, &[&str], Value, &str); 8] = [
+/// Limits of every controller: it, the flags, the document, and the place in `linux.resources`.
+fn limits_by_controller(v2: bool) -> Vec<(&'static str, &'static [&'static str], Value, &'static str)> {
+    let block = if v2 { "io" } else { "blkio" };
+    let pages = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]});
+    vec![
         (
-            if v2 { "io" } else { "blkio" },
+            block,
             &["--blkio-weight", "300"],
             json!({"blockIO": {"weight": 300}}),
             "blockIO.weight",
@@ -313,14 +311,17 @@ fn a_missing_controller_is_named() {
             json!({"pids": {"limit": 9}}),
             "pids.limit",
         ),
-        (
-            "hugetlb",
-            &[],
-            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
-            "hugepageLimits",
-        ),
+        ("hugetlb", &[], pages, "hugepageLimits"),
         ("rdma", &[], json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}}), "rdma"),
-    ];
+    ]
+}
+
+/// A limit whose controller the host lacks is refused by its path, and the reason names the controller.
+#[test]
+fn a_missing_controller_is_named() {
+    only!(Runw; "runc passes some over, and names the file of others");
+    let host = Cgroups::host();
+    let limits = limits_by_controller(host.layout() == Layout::V2);
     let missing: Vec<_> = limits.iter().filter(|(controller, ..)| !host.has(controller)).collect();
     if missing.is_empty() {
         return not_for_this_host("the lack of a controller");
