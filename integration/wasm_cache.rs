@@ -166,16 +166,16 @@ fn native_code_runs_as_any_user() {
     assert_eq!(cache.run(&c, "wait"), Ran::Natively);
 }
 
-/// Nothing in the container leads to the artifact then; what an image has as `/proc` is not asked.
+/// What an image has as `/proc` is not asked.
 #[test]
-fn without_procfs_a_module_is_interpreted() {
+fn native_code_needs_no_procfs() {
     only!(Runw; "modules are run by our own engine");
     let cache = Cache::new();
     assert_eq!(cache.run(&hello(), "wait"), Ran::Natively);
     let c = hello()
         .set("mounts", serde_json::json!([]))
         .file("/proc/self/fd/9", "no module");
-    assert_eq!(cache.run(&c, "wait"), Ran::Interpreted);
+    assert_eq!(cache.run(&c, "wait"), Ran::Natively);
 }
 
 #[test]

@@ -54,6 +54,17 @@ const OUTRIGHT: &[&[(&str, &str)]] = &[
     &[("org.opencontainers.image.architecture", "wasm")],
 ];
 
+/// The letters are what runw goes by when it starts its twin early; they decide nothing.
+#[test]
+fn a_native_program_may_speak_of_wasm() {
+    let c = Bundle::busybox().set("process.env", json!(["PATH=/bin", "TARGET=wasm32-wasi"]));
+    c.run(&["sh", "-c", "echo /app.wasm $TARGET"])
+        .prints("/app.wasm wasm32-wasi\n");
+    let c = Bundle::sleeper().set("hostname", json!("wasm"));
+    c.launch_ready();
+    assert_eq!(c.state()["payload"], json!(null));
+}
+
 #[test]
 fn a_module_runs_with_every_annotation_of_the_field() {
     only!(Runw; "modules are run by our own engine");

@@ -1,7 +1,7 @@
-//! The way to an artifact from inside a container, for a loader that wants a path.
+//! The way to an artifact, for a loader that wants a path.
 //!
-//! No path of the container's own leads to it; the kernel's `/proc/self/fd` does. What `/proc` is there is up to the image, so it is
-//! made sure that the path ends at the very file that the runtime has checked.
+//! It may have lost its name since it was checked, so the path is the kernel's own, in `/proc/self/fd`, and it is made sure that it
+//! ends at that very file.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsRawFd;
@@ -18,7 +18,7 @@ impl Code {
     /// Calls `load` with a path that leads to the artifact.
     ///
     /// # Errors
-    /// The container has no `/proc`, or another one than the kernel's. Or those of `load`.
+    /// There is no `/proc`, or another one than the kernel's. Or those of `load`.
     pub fn reach<T>(&self, load: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder =

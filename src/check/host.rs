@@ -207,7 +207,7 @@ fn criu() -> Finding {
     }
 }
 
-/// The twin with the engine, the stand-in for its compiler library, the compiler, the cache.
+/// The twin with the engine, its copy without a compiler, the compiler, the cache.
 fn engine() -> Vec<Finding> {
     let mut findings = Vec::new();
     match twin::locate() {
@@ -242,7 +242,7 @@ fn twin_at(path: &Path) -> Finding {
         (Some(version), None) => Finding::warning(
             "engine",
             format!(
-                "WasmEdge {version} in {shown} loads its compiler at each start: no stand-in fits the installed libwasmedge"
+                "WasmEdge {version} in {shown} loads its compiler at each start: no copy fits the installed libwasmedge"
             ),
             "build it anew: scripts/build, scripts/install",
         ),

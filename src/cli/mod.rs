@@ -82,26 +82,29 @@ pub fn main(program: Program) -> ExitCode {
     }
 }
 
-/// The twin's name is a second name of `runw`: most commands need no engine, so they don't pay for one.
+/// The twin's name is a second name of `runw`: most commands need no engine, so they don't pay for one. Where the twin runs in
+/// place of `runw`, it goes by that one's name.
 fn called_as(program: Program, argv0: Option<&OsString>) -> Program {
     match argv0.map(Path::new).and_then(Path::file_name) {
         Some(name) if name == twin::NAME => Program::RunwWasm,
-        _ => program,
+        Some(_) => Program::Runw,
+        None => program,
     }
 }
 
 /// The commands that make processes inside containers must run from an image that those cannot write to.
 ///
 /// It is done before anything else, so that nothing is done twice: the sealed image starts over. A word that only looks like
-/// a command, such as a container named `run`, costs half a millisecond. Where the twin will be needed anyway, its start
-/// does the sealing, and this one is saved; should it not be needed after all, it is done once that is known.
+/// a command, such as a container named `run`, costs half a millisecond. Where it looks as if the twin will be needed, it
+/// starts right now, sealed: it runs native programs as well. Where there is none, that is told once it is known to be needed.
 fn seal(program: Program, words: &[OsString]) -> Result<()> {
     let makes = words.iter().any(|w| w == "create" || w == "run" || w == "--try");
     if !makes && !words.iter().any(|w| w == "exec") {
         return Ok(());
     }
-    if makes && ENGINE.is_none() && (program == Program::RunwWasm || mentions_wasm(words)) {
-        return Ok(());
+    let takes_all = program == Program::RunwWasm;
+    if makes && ENGINE.is_none() && (takes_all || mentions_wasm(words)) && twin::locate().is_ok() {
+        match twin::start(takes_all)? {}
     }
     exe::seal()
 }
@@ -122,7 +125,7 @@ fn mentions_wasm(words: &[OsString]) -> bool {
         return false;
     }
     let text = std::fs::read(config).unwrap_or_default();
-    text.windows(4).any(|w| w == b"wasm")
+    text.split(|b| *b == b'w').skip(1).any(|rest| rest.starts_with(b"asm"))
 }
 
 fn carry_out(global: &Global, entry: &Entry, matches: &clap::ArgMatches) -> Result<u8> {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::aot::Ahead;
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Config, NamespaceKind};
+use crate::config::{self, Config, NamespaceKind, Workload};
 use crate::error::{Result, Wrap};
 use crate::launch::{self, Launched};
 use crate::oci::Bundle;
+use crate::payload::wasm::Fetching;
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
-use crate::sys::exe;
 use crate::sys::seccomp::FLAG_TSYNC;
 use crate::tty::{self, Outlet};
 use crate::{log, root, trace};
@@ -43,6 +43,8 @@ pub fn create(options: &CreateOptions) -> Result<()> {
 
 /// What `create` and `run` share. `detached`: nobody stays to serve a terminal.
 pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> {
+    // A program with an engine is not called without need, so that comes while the bundle is read.
+    let engine = payload::wasm::fetch();
     let (bundle, config) = read(options)?;
     let choice = choose(options, &config)?;
     let wanted = config.process.as_ref().is_some_and(|p| p.terminal);
@@ -57,7 +59,7 @@ pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> 
         locked: &locked,
         choice: &choice,
     };
-    match attempt.make(config, terminal) {
+    match attempt.make(config, terminal, engine) {
         Ok((record, launched, master)) => Ok(Created {
             locked,
             record,
@@ -92,10 +94,8 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
     log::debug(|| format!("payload: {choice:?}"));
     trace::instant(&format!("payload: {}", choice.workload().name()));
-    match choice {
-        Choice::Wasm(_) if payload::wasm::ENGINE.is_none() => match payload::twin::start()? {},
-        // What looked like a module's bundle from outside is none: nothing was done yet, so the sealed image starts over.
-        _ => exe::seal()?,
+    if choice.workload() == Workload::Wasm && payload::wasm::ENGINE.is_none() {
+        match payload::twin::start(options.program == Program::RunwWasm)? {}
     }
     Ok(choice)
 }
@@ -109,13 +109,19 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn make(&self, mut config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
+    fn make(
+        &self,
+        mut config: Config,
+        terminal: Terminal,
+        engine: Fetching,
+    ) -> Result<(Record, Launched, Option<OwnedFd>)> {
         let kept_for_exec = exec::Kept::of(&config, !self.options.no_new_keyring);
         if notify::of_caller().is_some() {
             notify::set_up(&mut config, self.locked)?;
         }
         match self.choice {
             Choice::Linux => {
+                engine.forgo();
                 let (args, env) = config
                     .process
                     .as_ref()
@@ -128,7 +134,7 @@ impl Attempt<'_> {
                 let guest = Guest::of(&config, path.clone());
                 let ahead = self.ahead(&config, path)?;
                 let code = ahead.as_ref().and_then(Ahead::code);
-                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest).with_code(code))?;
+                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest, engine, code))?;
                 if let Some(ahead) = ahead {
                     ahead.begin();
                 }

@@ -196,11 +196,12 @@ impl Attempt<'_> {
             }
             Choice::Wasm(path) => {
                 if payload::wasm::ENGINE.is_none() {
-                    match payload::twin::start()? {}
+                    match payload::twin::start(false)? {}
                 }
+                let engine = payload::wasm::fetch();
                 let ahead = self.ahead(&path)?;
                 let code = ahead.as_ref().and_then(Ahead::code);
-                let payload = Wasm::new(self.guest.clone().beside(&process, path)).with_code(code);
+                let payload = Wasm::new(self.guest.clone().beside(&process, path), engine, code);
                 self.make_with(&process, terminal, payload, ahead)
             }
         }

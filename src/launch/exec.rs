@@ -27,9 +27,10 @@ use crate::trace;
 ///
 /// # Errors
 /// Whatever failed in the runtime or in the new process, which is dead and reaped then.
-pub fn exec<P: Payload>(plan: ExecPlan, payload: P, identity: &Identity) -> Result<Launched> {
+pub fn exec<P: Payload>(plan: ExecPlan, mut payload: P, identity: &Identity) -> Result<Launched> {
     // From its birth on the process can be seen from inside the container (CVE-2016-9962); it inherits this.
     process::forbid_tracing()?;
+    payload.settle()?;
     let (theirs, channel) = channel::pair::<ToParent, ToInit>()?;
     let agent = Agent {
         listener: plan.seccomp_listener.clone(),

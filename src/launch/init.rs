@@ -13,7 +13,7 @@ use crate::launch::channel::{Channel, ToInit, ToParent};
 use crate::launch::gate::{Gate, Opened};
 use crate::launch::identity::{CREATED, Identity};
 use crate::ns;
-use crate::payload::{Payload, Seal, wasm};
+use crate::payload::{Payload, Seal};
 use crate::plan::{InitPlan, Step};
 use crate::privs::{PrivStep, PrivsContext};
 use crate::root::{self, RootStep};
@@ -44,7 +44,6 @@ pub(super) struct Room {
     identity: Identity,
     root: root::Room,
     console: Option<Outlet>,
-    engine: Option<wasm::Fetching>,
 }
 
 /// Runs in the cloned process and never returns.
@@ -69,19 +68,15 @@ pub fn run<P: Payload>(init: Init<P>) -> Infallible {
     room.channel = None;
     // The first process of a pid namespace is spared every signal that it has no handler for.
     // A filter that is loaded already may know nothing of such calls.
-    let mortal = plan.notify.is_none();
-    if mortal {
+    if plan.notify.is_none() {
         sys::signal::end_on_termination();
     }
     let Ok(opened) = gate.wait() else { process::exit_now(1) };
-    let calm = if mortal { sys::signal::reset_all() } else { Ok(()) };
     let mut opened = Some(opened);
-    let outcome = calm
-        .and_then(|()| carry_out(&plan.after_gate, &mut room))
-        .and_then(|()| {
-            let env = std::mem::take(&mut room.privs.env);
-            payload.run(env, || hand_over::<P>(&plan, &mut room.privs, &mut opened))
-        });
+    let outcome = carry_out(&plan.after_gate, &mut room).and_then(|()| {
+        let env = std::mem::take(&mut room.privs.env);
+        payload.run(env, || hand_over::<P>(&plan, &mut room.privs, &mut opened))
+    });
     let error = match outcome {
         Ok(never) => match never {},
         Err(error) => error,
@@ -153,7 +148,6 @@ impl Room {
             identity,
             root: root::Room::new(),
             console: plan.console.take(),
-            engine: None,
         }
     }
 
@@ -168,8 +162,6 @@ impl Room {
             Step::BecomeRoot => ns::become_root(),
             Step::Unshare(flags) => sys::namespace::unshare(*flags),
             Step::EnterTime(offsets) => ns::enter_new_time(offsets),
-            Step::FetchEngine => wasm::fetch().map(|engine| self.engine = Some(engine)),
-            Step::AwaitEngine => self.engine.take().map_or(Ok(()), wasm::Fetching::settle),
             Step::AwaitCgroup => self.expect(&ToInit::CgroupReady),
             Step::EnterCgroup(cgroup) => cgroup.enter(),
             Step::UnshareCgroup => sys::namespace::unshare(crate::config::NamespaceKind::Cgroup.clone_flag()),

@@ -11,7 +11,7 @@ use super::identity::{CREATED, Identity};
 use super::init::Init;
 use crate::config::SeccompListener;
 use crate::error::{Error, Result, ResultExt};
-use crate::payload::{Payload, wasm};
+use crate::payload::Payload;
 use crate::plan::{Joining, ParentPlan, Plan};
 use crate::privs::Announcement;
 use crate::privs::seccomp::{ContainerProcessState, send_listener};
@@ -37,18 +37,16 @@ pub struct Launched {
 /// remove.
 pub fn launch<P: Payload>(
     plan: Plan,
-    payload: P,
+    mut payload: P,
     identity: &Identity,
     dir: BorrowedFd<'_>,
     born: impl FnOnce(Pid) -> Result<()>,
 ) -> Result<Launched> {
     let Plan { ns, mut parent, init } = plan;
-    if parent.loads_engine {
-        wasm::fetch()?.settle()?;
-    }
     let (init_end, channel) = channel::pair::<ToParent, ToInit>()?;
     let gate = Gate::make(dir)?;
     let cgroup_fd = parent.cgroup.prepare(&parent.resources)?;
+    payload.settle()?;
     let init = Init {
         plan: init,
         payload,

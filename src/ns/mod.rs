@@ -43,17 +43,6 @@ pub struct NsPlan {
     pub in_userns: bool,
 }
 
-impl NsPlan {
-    /// Whether init can get into its namespaces with another thread beside, which sees the host's files: a user or time
-    /// namespace and the joining of a mount namespace take a process without (setns(2), unshare(2)).
-    pub fn allows_threads(&self) -> bool {
-        let lone = |join: &Join| matches!(join.kind, Kind::User | Kind::Mount | Kind::Time);
-        let by_stage = self.stage.iter().flatten();
-        let own = self.time_offsets.is_none() && !self.in_userns && !self.await_maps;
-        own && !self.joins.iter().chain(by_stage).any(lone)
-    }
-}
-
 /// Decides the road for `config` and opens the namespaces to join.
 pub fn draw(config: &Config) -> Result<NsPlan> {
     let spaces = &config.namespaces;

@@ -20,6 +20,11 @@ pub trait Payload {
     /// When the walls must be complete.
     const SEAL: Seal;
 
+    /// Called before the clone, which takes a process without threads: what was begun beside comes to its end.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Called in init, inside the pivoted root and as the container's user, before the container counts as created. What
     /// cannot run is found here: no such program, not a module, an import that nobody provides.
     fn prepare(&mut self) -> Result<()>;

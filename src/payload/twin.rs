@@ -9,12 +9,15 @@ use crate::sys::exe;
 /// The file name of the twin.
 pub const NAME: &str = "runw-wasm";
 
-/// Becomes the twin: the same arguments, environment and descriptors, with an engine. Returns only on failure.
+/// Becomes the twin: the same arguments, environment and descriptors, with an engine. It keeps the name that the running
+/// program goes by, or takes that of the twin if it is to take every bundle as WebAssembly. Returns only on failure.
 ///
 /// # Errors
 /// There is no twin.
-pub fn start() -> Result<Infallible> {
-    exe::exec_sealed(&locate()?)
+pub fn start(takes_all: bool) -> Result<Infallible> {
+    let own = exe::host_path()?;
+    let name = if takes_all { own.with_file_name(NAME) } else { own };
+    exe::exec_sealed(&locate()?, &name)
 }
 
 /// The twin of the running program.

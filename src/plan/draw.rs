@@ -31,7 +31,6 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
     let mut privs = privs;
     let beside = std::mem::take(&mut privs.beside);
     let joining = joining(config, &cgroup, &ns, privs.needs_cgroup);
-    let loads_engine = wishes.seal == Seal::Now && !fetches_engine(process, &ns);
     let mut init = init_plan(config, process, &mut ns, root, privs, wishes.console, wishes.seal)?;
     if joining == Joining::Init {
         enter_cgroup(&mut init.steps, &cgroup);
@@ -42,7 +41,6 @@ pub fn draw(config: &Config, cgroup: Cgroup, wishes: Wishes<'_>) -> Result<Plan>
         cgroup_owner: writable_cgroup_owner(config),
         beside,
         joining,
-        loads_engine,
         uid_mappings: config.uid_mappings.clone(),
         gid_mappings: config.gid_mappings.clone(),
         net_devices: config.net_devices.clone(),
@@ -113,8 +111,6 @@ fn init_plan(
     seal: Seal,
 ) -> Result<InitPlan> {
     let mut steps = vec![Step::Session];
-    let fetches = seal == Seal::Now && fetches_engine(process, ns);
-    steps.extend(fetches.then_some(Step::FetchEngine));
     steps.extend(namespaces(ns));
     steps.extend(privs.early.into_iter().map(Step::Priv));
     if ns.unshare_flags & Kind::Network.clone_flag() != 0 {
@@ -123,7 +119,6 @@ fn init_plan(
     steps.extend(config.hostname.iter().cloned().map(Step::Hostname));
     steps.extend(config.domainname.iter().cloned().map(Step::Domainname));
     prepare_root(&mut steps, root.prepare, ns.unshare_cgroup);
-    steps.extend(fetches.then_some(Step::AwaitEngine));
     let hooks = &config.hooks;
     if !config.net_devices.is_empty() {
         steps.push(Step::NetDevices);
@@ -233,19 +228,6 @@ fn privs_input<'a>(config: &'a Config, process: &'a Process, wishes: &Wishes<'a>
         seal: wishes.seal,
         hooks_follow: !config.hooks.start_container.is_empty(),
     })
-}
-
-/// Whether init itself can load the engine, in a thread beside what it does: a user or time namespace and the joining of a
-/// mount namespace take a process without threads (setns(2), unshare(2)), and the parent sets limits meanwhile.
-fn fetches_engine(process: &Process, ns: &NsPlan) -> bool {
-    /// Libraries are opened one after the other.
-    const FILES: u64 = 64;
-    const RLIMIT_NOFILE: u32 = 7;
-    let few_files = process
-        .rlimits
-        .iter()
-        .any(|r| r.resource == RLIMIT_NOFILE && r.soft < FILES);
-    ns.allows_threads() && !few_files
 }
 
 /// The steps that bring init into its namespaces.

@@ -86,10 +86,6 @@ pub fn draw_exec(config: &ExecConfig, process: &Process, wishes: ExecWishes<'_>)
         .into_iter()
         .chain(std::mem::take(&mut privs.beside));
     let mut entry: Vec<Step> = beside.map(Step::Beside).collect();
-    if wishes.seal == Seal::Now {
-        // From the host's files, so before the process joins the container.
-        entry.splice(..0, [Step::FetchEngine, Step::AwaitEngine]);
-    }
     if wishes.cgroup.places().iter().any(|place| !place.is_unified()) {
         entry.push(Step::EnterCgroup(wishes.cgroup.clone()));
     }

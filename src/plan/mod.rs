@@ -72,8 +72,6 @@ pub struct ParentPlan {
     pub cgroup_owner: Option<u32>,
     /// Who puts init into its cgroup.
     pub joining: Joining,
-    /// Load the payload's engine before the clone, because init cannot do it meanwhile.
-    pub loads_engine: bool,
     /// What only the parent may do to init.
     pub beside: Vec<ParentStep>,
     /// `linux.uidMappings`.

@@ -36,10 +36,6 @@ pub enum Step {
     EnterTime(Vec<TimeOffset>),
     /// Hide from ptrace(2) and `/proc` readers until the payload runs.
     ForbidTracing,
-    /// Begin to load the engine of the payload from the host's files.
-    FetchEngine,
-    /// Wait until it is loaded.
-    AwaitEngine,
     /// Wait until the parent has made the cgroup, and put init into it unless the next step does.
     AwaitCgroup,
     /// Enter the cgroups of v1.
@@ -95,8 +91,6 @@ impl Step {
             Step::BecomeRoot => "become root",
             Step::Unshare(_) => "unshare",
             Step::EnterTime(_) => "time namespace",
-            Step::FetchEngine => "fetch engine",
-            Step::AwaitEngine => "await engine",
             Step::AwaitCgroup => "await cgroup",
             Step::EnterCgroup(_) => "enter cgroup",
             Step::UnshareCgroup => "cgroup namespace",

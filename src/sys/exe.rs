@@ -35,6 +35,16 @@ pub fn host_path() -> Result<PathBuf> {
 /// Where the twin and what it loads lie, as seen from the folder of the programs.
 pub const LIBRARIES: &str = "../lib/runw";
 
+/// What the twin loads: the file `name`, beside it, also when the twin goes by the name of `runw`.
+pub fn library(name: &OsStr) -> Result<PathBuf> {
+    let own = host_path()?;
+    let beside = own.with_file_name(name);
+    match beside.exists() {
+        true => Ok(beside),
+        false => Ok(own.with_file_name(LIBRARIES).join(name)),
+    }
+}
+
 /// Another program of runw, such as `runw-aot`: beside `runw`, also when asked by the twin.
 pub fn companion(name: &str) -> Result<PathBuf> {
     let own = host_path()?;
@@ -57,10 +67,10 @@ pub fn is_sealed() -> Result<bool> {
 }
 
 /// Re-executes `program` (the host's path of runw or its twin) from a sealed image with the same arguments and environment;
-/// argv[0] becomes the host's path. Returns only on failure.
-pub fn exec_sealed(program: &Path) -> Result<Infallible> {
+/// argv[0] becomes `name`, the host's path that [`host_path`] will answer. Returns only on failure.
+pub fn exec_sealed(program: &Path, name: &Path) -> Result<Infallible> {
     let image = overlay_image(program).or_else(|_| memfd_image(program))?;
-    let args = std::iter::once(program.as_os_str().to_owned()).chain(std::env::args_os().skip(1));
+    let args = std::iter::once(name.as_os_str().to_owned()).chain(std::env::args_os().skip(1));
     let args = args.map(|a| c_string(a.as_os_str())).collect::<Result<Vec<_>>>()?;
     exec_fd(image.as_fd(), &args, &own_environment()?).map_err(|e| e.wrap(format!("start {}", program.display())))
 }
@@ -73,7 +83,8 @@ pub fn seal() -> Result<()> {
     if is_sealed()? {
         return Ok(());
     }
-    match exec_sealed(&host_path()?)? {}
+    let own = host_path()?;
+    match exec_sealed(&own, &own)? {}
 }
 
 /// The first 4096 bytes of a file, or all of a shorter one.

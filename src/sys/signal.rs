@@ -1,5 +1,7 @@
 //! Signal dispositions and masks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::{Error, Result};
 
 /// Puts every signal back to its default action and empties the mask, as a payload expects to find them.
@@ -42,8 +44,12 @@ extern "C" fn end(signal: i32) {
     unsafe { nix::libc::_exit(128 + signal) }
 }
 
-/// From here on a signal whose default action ends a process ends this one with the status 128 + signal.
+/// From here on a signal whose default action ends a process ends this one with the status 128 + signal, until execve(2).
 pub fn end_on_termination() {
+    static SET: AtomicBool = AtomicBool::new(false);
+    if SET.swap(true, Ordering::Relaxed) {
+        return;
+    }
     for signal in TERMINATING
         .into_iter()
         .chain(nix::libc::SIGRTMIN()..=nix::libc::SIGRTMAX())

@@ -4,13 +4,20 @@
 //! time. The log of the engine is switched off before anything else, because it goes to stdout, which is the container's.
 
 pub mod compiler;
+mod copies;
 mod library;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-pub use library::{Compiler, Library, identity, is_loaded, load, stand_in};
+pub use copies::identity;
+pub use library::{Compiler, Library, is_loaded, load};
 use wasmedge_sys::ffi;
+
+/// The engine's file if a copy without its compiler stands in for the installed one.
+pub fn copy() -> Option<std::path::PathBuf> {
+    copies::all().map(|copies| copies.engine)
+}
 
 /// Why the engine refused or stopped: its number (`WasmEdge_ErrCode_*`) and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +49,9 @@ pub struct Module {
     lib: &'static Library,
     context: *mut ffi::WasmEdge_ASTModuleContext,
 }
+
+// SAFETY: the engine keeps nothing of a module with the thread that read it, and one thread at a time has it.
+unsafe impl Send for Module {}
 
 /// A module with its memory and tables.
 #[derive(Debug)]

@@ -19,22 +19,14 @@ pub fn describe() -> Vec<String> {
 #[derive(Debug)]
 pub struct Fetching;
 
-/// There is none.
-///
-/// # Errors
-/// None.
-pub fn fetch() -> Result<Fetching> {
-    Ok(Fetching)
+impl Fetching {
+    /// It is not needed.
+    pub fn forgo(self) {}
 }
 
-impl Fetching {
-    /// See [`fetch`].
-    ///
-    /// # Errors
-    /// None: it is [`Wasm::prepare`] that says what is missing.
-    pub fn settle(self) -> Result<()> {
-        Ok(())
-    }
+/// There is none: [`Wasm::prepare`] says so.
+pub fn fetch() -> Fetching {
+    Fetching
 }
 
 /// A module that this build cannot run.
@@ -43,13 +35,8 @@ pub struct Wasm(Guest);
 
 impl Wasm {
     /// The module and what it is to see.
-    pub fn new(guest: Guest) -> Self {
+    pub fn new(guest: Guest, _engine: Fetching, _code: Option<Code>) -> Self {
         Wasm(guest)
-    }
-
-    /// Runs this code of the module instead of interpreting it.
-    pub fn with_code(self, _code: Option<Code>) -> Self {
-        self
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
 use crate::sys::title::Title;
 use crate::sys::wasmedge::{self, Compiler, Engine, Instance, Library, Module, Refusal, Source};
-use crate::{log, sys};
+use crate::{log, sys, trace};
 
 /// Tells the engine's build from any other; `None` in a program that runs no modules.
 pub const ENGINE: Option<fn() -> Result<String>> = Some(wasmedge::identity);
@@ -29,7 +29,9 @@ const ENTRY: &str = "_start";
 #[derive(Debug)]
 pub struct Wasm {
     guest: Guest,
+    engine: Option<Fetching>,
     code: Option<Code>,
+    native: Option<Native>,
     title: Option<Title>,
     ready: Option<Ready>,
 }
@@ -49,71 +51,103 @@ pub fn describe() -> Vec<String> {
         Ok(library) => vec![format!("wasmedge: {}", library.version())],
         Err(e) => vec![format!("wasmedge is missing: {e}")],
     };
-    lines.extend(wasmedge::stand_in().map(|path| format!("llvm: left out by {}", path.display())));
+    lines.extend(wasmedge::copy().map(|path| format!("llvm: left out by {}", path.display())));
     lines
 }
 
-/// The engine on its way into memory.
+/// Native code as the engine took it.
 #[derive(Debug)]
-pub struct Fetching(Option<JoinHandle<Result<()>>>);
+struct Native {
+    code: Code,
+    module: Result<Module>,
+}
 
-/// Begins to load the engine in a thread of its own. The caller's thread must do nothing meanwhile that takes a process
-/// without threads: that is over with [`Fetching::settle`]. Where a limit allows no further thread, loads it at once.
-///
-/// # Errors
-/// It cannot be loaded.
-pub fn fetch() -> Result<Fetching> {
+/// The engine on its way into memory, in a thread of its own.
+#[derive(Debug)]
+pub struct Fetching {
+    /// `None` where there can be no thread: then it is loaded in the end.
+    thread: Option<JoinHandle<Result<&'static Library>>>,
+}
+
+/// Begins to load the engine. Nothing may be done meanwhile that takes a process without threads.
+pub fn fetch() -> Fetching {
     /// Constructors of libraries need little.
     const STACK: usize = 1 << 20;
-    if wasmedge::is_loaded() {
-        return Ok(Fetching(None));
-    }
     sys::process::share_one_heap();
     let thread = std::thread::Builder::new().stack_size(STACK);
-    let load = || wasmedge::load(Compiler::LeftOut).map(drop);
-    match thread.spawn(load) {
-        Ok(thread) => Ok(Fetching(Some(thread))),
-        Err(_) => load().map(|()| Fetching(None)),
+    Fetching {
+        thread: thread.spawn(|| wasmedge::load(Compiler::LeftOut)).ok(),
     }
 }
 
 impl Fetching {
+    /// It is not needed after all.
+    pub fn forgo(self) {}
+
     /// Waits until it is there.
-    ///
-    /// # Errors
-    /// It cannot be loaded.
-    pub fn settle(self) -> Result<()> {
-        match self.0.map(JoinHandle::join) {
-            None => Ok(()),
+    fn settle(&mut self) -> Result<&'static Library> {
+        match self.thread.take().map(JoinHandle::join) {
+            None => wasmedge::load(Compiler::LeftOut),
             Some(Ok(loaded)) => loaded,
             Some(Err(_)) => Err(Error::message("loading the WebAssembly engine failed")),
         }
     }
 }
 
+/// A process must not end, nor be cloned, while libraries are loaded.
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        // What became of it does not matter any more.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Native {
+    fn load(library: &'static Library, code: Code) -> Native {
+        let module = code.reach(|path| {
+            Module::read(library, Source::Artifact(path))
+                .map_err(|refusal| Error::message(format!("WasmEdge refuses it: {refusal}")))
+        });
+        Native { code, module }
+    }
+
+    /// The module; `None` if the engine did not take it, which is no reason not to run.
+    fn module(self) -> Option<Module> {
+        let tier = self.code.tier.name();
+        match self.module {
+            Ok(module) => {
+                log::debug(|| format!("the module runs as {tier} native code"));
+                Some(module)
+            }
+            Err(e) => {
+                log::debug(|| format!("the {tier} code is not used: {e}"));
+                None
+            }
+        }
+    }
+}
+
 impl Wasm {
-    /// The module and what it is to see. To be called outside of the container, which may have no `/proc`.
-    pub fn new(guest: Guest) -> Self {
+    /// The module and what it is to see, run by this engine: as the code, if there is any that fits, else interpreted. To be called
+    /// outside of the container, which may have no `/proc`.
+    pub fn new(guest: Guest, engine: Fetching, code: Option<Code>) -> Self {
         Wasm {
             guest,
-            code: None,
+            engine: Some(engine),
+            code,
+            native: None,
             title: Title::of_self().ok(),
             ready: None,
         }
-    }
-
-    /// Runs this code of the module instead of interpreting it.
-    pub fn with_code(self, code: Option<Code>) -> Self {
-        Wasm { code, ..self }
     }
 
     fn load(&mut self) -> Result<Ready> {
         let (bytes, stamp) = self.read()?;
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
-        let fitting = self.code.take().filter(|code| code.is_of(stamp, &bytes));
+        let fitting = self.native.take().filter(|native| native.code.is_of(stamp, &bytes));
         let library = wasmedge::load(Compiler::LeftOut)?;
-        let module = match fitting.and_then(|code| native(library, &code)) {
+        let module = match fitting.and_then(Native::module) {
             Some(loaded) => loaded,
             None => {
                 log::debug(|| "the module is interpreted");
@@ -162,26 +196,18 @@ impl Wasm {
     }
 }
 
-/// The module as it was compiled; `None` if the engine does not take it, which is no reason not to run.
-fn native(library: &'static Library, code: &Code) -> Option<Module> {
-    let opened = code.reach(|path| {
-        Module::read(library, Source::Artifact(path))
-            .map_err(|refusal| Error::message(format!("WasmEdge refuses it: {refusal}")))
-    });
-    match opened {
-        Ok(module) => {
-            log::debug(|| format!("the module runs as {} native code", code.tier.name()));
-            Some(module)
-        }
-        Err(e) => {
-            log::debug(|| format!("the {} code is not used: {e}", code.tier.name()));
-            None
-        }
-    }
-}
-
 impl Payload for Wasm {
     const SEAL: Seal = Seal::Now;
+
+    fn settle(&mut self) -> Result<()> {
+        let _span = trace::span("await engine");
+        if let Some(mut engine) = self.engine.take() {
+            let library = engine.settle()?;
+            // Here and not in that thread: waking it up costs more than it takes.
+            self.native = self.code.take().map(|code| Native::load(library, code));
+        }
+        Ok(())
+    }
 
     fn prepare(&mut self) -> Result<()> {
         if let Err(e) = self.show_title() {

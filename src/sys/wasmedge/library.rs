@@ -2,24 +2,18 @@
 //!
 //! Linked the usual way, libwasmedge and the ten libraries behind it would take two milliseconds of every start before `main`.
 //! Loaded by dlopen(3) they take them on another CPU, while init makes the container's mounts.
-//!
-//! libwasmedge needs libLLVM, whose loading costs five times what all the rest does, and running modules never calls it.
-//! `scripts/build` makes a library of LLVM's name that defines the few hundred symbols libwasmedge asks for, and names the
-//! file after the build id of that very libwasmedge. With it loaded first, ld.so(8) finds LLVM's name taken. Any other
-//! libwasmedge has another build id and gets its real LLVM: slower, never broken.
 
-use std::ffi::{CStr, CString, OsString, c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::libc;
 use wasmedge_sys::ffi;
 
+use super::copies;
 use crate::error::{Error, Result};
 use crate::sys::exe;
 
-/// The libwasmedge that this program was built for.
-const BUILT_FOR: Option<&str> = option_env!("RUNW_ENGINE_LIBRARY");
 /// The version in its headers, such as `0.14.1`.
 const VERSION: Option<&str> = option_env!("RUNW_ENGINE_VERSION");
 /// What ld.so(8) looks for where that is not known.
@@ -32,7 +26,7 @@ static LIBRARY: OnceLock<Library> = OnceLock::new();
 pub enum Compiler {
     /// It is.
     Wanted,
-    /// It is not, so a stand-in will do.
+    /// It is not.
     LeftOut,
 }
 
@@ -44,12 +38,15 @@ pub fn load(compiler: Compiler) -> Result<&'static Library> {
     if let Some(library) = LIBRARY.get() {
         return Ok(library);
     }
-    if compiler == Compiler::LeftOut
-        && let Some(stand_in) = stand_in()
-    {
-        open(&stand_in)?;
-    }
-    let handle = open(engine().unwrap_or(Path::new(SONAME)))?;
+    let handle = match (compiler, copies::all()) {
+        (Compiler::LeftOut, Some(copies)) => {
+            for library in &copies.libraries {
+                open(library)?;
+            }
+            open(&copies.engine)?
+        }
+        _ => open(copies::original().unwrap_or(Path::new(SONAME)))?,
+    };
     let library = Library::find(handle)?;
     Ok(LIBRARY.get_or_init(|| library))
 }
@@ -57,29 +54,6 @@ pub fn load(compiler: Compiler) -> Result<&'static Library> {
 /// Whether the engine is in memory.
 pub fn is_loaded() -> bool {
     LIBRARY.get().is_some()
-}
-
-/// Tells one build of the engine from any other.
-///
-/// # Errors
-/// It has no build id and cannot be loaded either.
-pub fn identity() -> Result<String> {
-    if let Some(id) = engine().and_then(id_of) {
-        return Ok(format!("wasmedge build {}", &hex(&id)[..16.min(2 * id.len())]));
-    }
-    Ok(format!("wasmedge {}", load(Compiler::LeftOut)?.version()))
-}
-
-/// The file that will be loaded, if that is known; no variable of the environment changes it.
-fn engine() -> Option<&'static Path> {
-    BUILT_FOR.map(Path::new).filter(|path| path.exists())
-}
-
-/// The stand-in for LLVM, in this program's folder, that fits the engine.
-pub fn stand_in() -> Option<PathBuf> {
-    let id = engine().and_then(id_of)?;
-    let path = exe::host_path().ok()?.with_file_name(stand_in_name(&id));
-    path.exists().then_some(path)
 }
 
 fn open(path: &Path) -> Result<*mut c_void> {
@@ -212,84 +186,5 @@ impl Library {
         // SAFETY: the function takes nothing and returns a static string.
         let text = unsafe { CStr::from_ptr((self.WasmEdge_VersionGet)()) };
         text.to_string_lossy().into_owned()
-    }
-}
-
-fn stand_in_name(build_id: &[u8]) -> OsString {
-    format!("llvm-{}.so", hex(build_id)).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn id_of(library: &Path) -> Option<Vec<u8>> {
-    build_id(&exe::first_page(library).ok()?)
-}
-
-/// The GNU build id in the first page of a 64-bit ELF file (elf(5), `NT_GNU_BUILD_ID`), where linkers put it.
-fn build_id(page: &[u8]) -> Option<Vec<u8>> {
-    const PT_NOTE: u64 = 4;
-    const NT_GNU_BUILD_ID: u64 = 3;
-    if page.get(..5)? != b"\x7fELF\x02" {
-        return None;
-    }
-    let word = |at: usize, size: usize| -> Option<u64> {
-        let bytes = page.get(at..at.checked_add(size)?)?;
-        Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
-    };
-    let (table, size, count) = (word(32, 8)? as usize, word(54, 2)? as usize, word(56, 2)? as usize);
-    for header in (0..count).map(|n| table.saturating_add(n * size)) {
-        if word(header, 4)? != PT_NOTE {
-            continue;
-        }
-        let mut at = word(header + 8, 8)? as usize;
-        let end = at.saturating_add(word(header + 32, 8)? as usize);
-        while at.saturating_add(12) <= end.min(page.len()) {
-            let (name, description) = (word(at, 4)? as usize, word(at + 4, 4)? as usize);
-            let body = at + 12 + name.next_multiple_of(4);
-            if word(at + 8, 4)? == NT_GNU_BUILD_ID && page.get(at + 12..at + 12 + name)? == b"GNU\0" {
-                return page.get(body..body + description).map(<[u8]>::to_vec);
-            }
-            at = body + description.next_multiple_of(4);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn library(note_type: u8) -> Vec<u8> {
-        let mut page = vec![0; 256];
-        page[..5].copy_from_slice(b"\x7fELF\x02");
-        (page[32], page[54], page[56]) = (64, 56, 1);
-        (page[64], page[64 + 8], page[64 + 32]) = (4, 128, 12 + 4 + 20);
-        (page[128], page[132], page[136]) = (4, 20, note_type);
-        page[140..144].copy_from_slice(b"GNU\0");
-        page[144..164].fill(0xa5);
-        page
-    }
-
-    #[test]
-    fn finds_the_build_id_and_nothing_else() {
-        assert_eq!(build_id(&library(3)), Some(vec![0xa5; 20]));
-        assert_eq!(build_id(&library(1)), None);
-        assert_eq!(build_id(&library(3)[..150]), None);
-        assert_eq!(build_id(b"#!/bin/sh"), None);
-    }
-
-    #[test]
-    fn a_wild_header_is_no_crash() {
-        let mut page = library(3);
-        page[56] = 255;
-        page[64 + 8..64 + 16].fill(0xff);
-        assert_eq!(build_id(&page), None);
-    }
-
-    #[test]
-    fn the_stand_in_is_named_after_the_build() {
-        assert_eq!(stand_in_name(&[0xda, 0x0f]), "llvm-da0f.so");
     }
 }
