@@ -25,6 +25,7 @@ fn two_creates_of_one_id() {
 
 #[test]
 fn two_starts_of_one_container() {
+    only!(Runw; "of several starts of runc one may wait for ever at the FIFO, three times of eight");
     let c = Bundle::busybox().sh("echo once; sleep 1000");
     let created = c.create().ok();
     let racers: Vec<_> = (0..4).map(|_| c.call("start").spawn()).collect();
