@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 
 pub use copies::identity;
-pub use library::{Compiler, Library, is_loaded, load};
+pub use library::{Compiler, Library, load};
 use wasmedge_sys::ffi;
 
 /// The engine's file if a copy without its compiler stands in for the installed one.

@@ -51,11 +51,6 @@ pub fn load(compiler: Compiler) -> Result<&'static Library> {
     Ok(LIBRARY.get_or_init(|| library))
 }
 
-/// Whether the engine is in memory.
-pub fn is_loaded() -> bool {
-    LIBRARY.get().is_some()
-}
-
 fn open(path: &Path) -> Result<*mut c_void> {
     let name = exe::c_string(path.as_os_str())?;
     // SAFETY: the name is a C string. What the constructors of the engine and its libraries do is theirs; they are the
