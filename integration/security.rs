@@ -57,6 +57,28 @@ fn cve_2019_5736_init_at_its_gate_is_no_way_to_the_host_either() {
 }
 
 #[test]
+fn cve_2019_5736_nothing_that_init_has_mapped_is_the_program_on_the_host() {
+    // What a process has mapped can be opened under /proc/PID/map_files, by who may look there.
+    let c = Bundle::sleeper();
+    c.create().ok();
+    let program = fs::metadata(&runtime().path).unwrap();
+    let files = format!("/proc/{}/map_files", c.pid());
+    let mapped = fs::read_dir(files).unwrap().map(|entry| entry.unwrap().path());
+    let mapped: Vec<_> = mapped.chain([format!("/proc/{}/exe", c.pid()).into()]).collect();
+    assert!(mapped.len() > 3, "{mapped:?}");
+    for path in mapped {
+        let file = fs::OpenOptions::new().append(true).open(&path);
+        let opened = file.and_then(|file| file.metadata());
+        assert!(
+            opened.is_err()
+                || opened.is_ok_and(|opened| (opened.dev(), opened.ino()) != (program.dev(), program.ino())),
+            "{} leads to the program",
+            fs::read_link(&path).unwrap().display()
+        );
+    }
+}
+
+#[test]
 fn cve_2024_21626_no_fd_of_the_host_as_cwd() {
     for fd in 3..12 {
         let c = Bundle::busybox().set("process.cwd", format!("/proc/self/fd/{fd}"));

@@ -1,26 +1,35 @@
 //! The runtime's own executable: running from a copy that nobody can write to, and executing other programs.
 //!
 //! A container that gets hold of `/proc/PID/exe` of a runtime process could overwrite the host's binary (CVE-2019-5736). So
-//! `create`, `run` and `exec` re-execute themselves from a read-only overlay over the binary's folder, which has no upper layer
-//! and is attached nowhere; where that cannot be mounted, from a sealed memfd.
+//! `create`, `run` and `exec` go on running from a read-only overlay over the binary's folder, which has no upper layer and is
+//! attached nowhere: its file takes the place of the host's in memory. Where the kernel does not allow that, as it does not
+//! to users without privileges, they execute themselves anew: from the overlay, or from a sealed memfd where none can be mounted.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use super::remap;
 use crate::error::{Error, Result, ResultExt};
 
 const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 /// A second lower layer is needed for an overlay without an upper one; any folder that does not overlap the first will do.
 const SECOND_LAYER: &str = "/sys/kernel";
 
-/// The path of the binary as the host knows it, also when running sealed (then it is argv[0]).
+/// The path of the binary on the host, if the process has gone on running from a sealed image.
+static HOST_PATH: OnceLock<PathBuf> = OnceLock::new();
+
+/// The path of the binary as the host knows it, also when executed from a sealed image (then it is argv[0]).
 pub fn host_path() -> Result<PathBuf> {
+    if let Some(path) = HOST_PATH.get() {
+        return Ok(path.clone());
+    }
     let exe = rustix::fs::readlink("/proc/self/exe", Vec::new()).call(|| "readlink(\"/proc/self/exe\")")?;
     let exe = PathBuf::from(OsString::from_vec(exe.into_bytes()));
     if is_sealed()? {
@@ -75,7 +84,7 @@ pub fn exec_sealed(program: &Path, name: &Path) -> Result<Infallible> {
     exec_fd(image.as_fd(), &args, &own_environment()?).map_err(|e| e.wrap(format!("start {}", program.display())))
 }
 
-/// Makes sure that the process runs from a sealed image, by executing itself anew if it does not.
+/// Makes sure that the process runs from a sealed image: it runs on from one, or executes itself anew from it.
 ///
 /// # Errors
 /// Neither an overlay nor a sealed copy in memory can be made.
@@ -84,7 +93,36 @@ pub fn seal() -> Result<()> {
         return Ok(());
     }
     let own = host_path()?;
-    match exec_sealed(&own, &own)? {}
+    match run_on_sealed(&own) {
+        Ok(()) => Ok(()),
+        Err(_) => match exec_sealed(&own, &own)? {},
+    }
+}
+
+/// Goes on running from an image that nobody can write to; half a millisecond less than [`exec_sealed`].
+fn run_on_sealed(own: &Path) -> Result<()> {
+    let image = overlay_image(own)?;
+    if !is_same(&own_exe()?, &image)? {
+        return Err(Error::message("the binary was replaced after its start"));
+    }
+    remap::onto(image.as_fd())?;
+    let _ = HOST_PATH.set(own.to_owned());
+    Ok(())
+}
+
+/// Whether two files have the same content, as far as times and size tell. An overlay has those of the files below it.
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool> {
+    let facts = |file| -> Result<_> {
+        let stat = rustix::fs::fstat(file).call(|| "fstat(binary)")?;
+        Ok((
+            stat.st_size,
+            stat.st_mtime,
+            stat.st_mtime_nsec,
+            stat.st_ctime,
+            stat.st_ctime_nsec,
+        ))
+    };
+    Ok(facts(one)? == facts(other)?)
 }
 
 /// The first 4096 bytes of a file, or all of a shorter one.
@@ -141,7 +179,7 @@ fn overlay_image(program: &Path) -> Result<OwnedFd> {
     let image = rustix::fs::openat(
         &mount,
         name,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )
     .call(|| "openat(overlay)")?;
