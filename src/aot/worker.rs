@@ -16,8 +16,8 @@ use super::order::{Limits, Tier};
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::process::{self, Child, Ended};
 use crate::sys::sched::{self, SchedAttr};
+use crate::sys::wasmedge;
 use crate::sys::wasmedge::compiler::{self, Level};
-use crate::sys::wasmedge::{self, Compiler};
 use crate::sys::{cred, exe, fd, namespace};
 
 /// The user that the worker becomes if the cache is root's.
@@ -53,7 +53,7 @@ pub fn compile(module: &[u8], tier: Tier, work: &OwnedFd, limits: &Limits, backg
         rustix::fs::fchown(work, Some(user), Some(group)).call(|| "fchown(work)")?;
     }
     // Here, where nothing keeps it from its files.
-    wasmedge::load(Compiler::Wanted)?;
+    wasmedge::load()?;
     let parent = rustix::process::getpid();
     let child = process::clone(0, None, || {
         let made = rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -84,7 +84,7 @@ fn build(module: &[u8], tier: Tier) -> Result<()> {
         Tier::Quick => Level::O0,
         Tier::Optimised => Level::O3,
     };
-    let library = wasmedge::load(Compiler::Wanted)?;
+    let library = wasmedge::load()?;
     compiler::compile(library, module, level, &exe::c_string(OUTPUT.as_ref())?)
         .map_err(|refusal| Error::message(format!("WasmEdge cannot compile it: {refusal}")))
 }

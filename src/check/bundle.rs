@@ -71,7 +71,7 @@ fn program(config: &Config, called_as_wasm: bool) -> Finding {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
     match payload::choose(config, called_as_wasm) {
         Err(e) => Finding::failure(ABOUT, e.to_string(), ""),
-        Ok(Choice::Wasm(path)) => match payload::wasm::ENGINE.is_some() || payload::twin::locate().is_ok() {
+        Ok(Choice::Wasm(path)) => match payload::wasm::is_here() || payload::twin::locate().is_ok() {
             true => Finding::ok(ABOUT, format!("{} is a WebAssembly module", path.display())),
             false => Finding::failure(
                 ABOUT,

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::aot::{Compiler, Wishes};
 use crate::cgroup::{self, Hierarchy, Mode};
 use crate::config::NamespaceKind;
 use crate::container::CgroupManager;
 use crate::criu;
-use crate::payload::twin;
+use crate::payload::{twin, wasm};
 use crate::settings::Settings;
 use crate::sys::cred;
 
@@ -207,17 +207,14 @@ fn criu() -> Finding {
     }
 }
 
-/// The twin with the engine, its copy without a compiler, the compiler, the cache.
+/// The engine, the compiler, the cache.
 fn engine() -> Vec<Finding> {
-    let mut findings = Vec::new();
-    match twin::locate() {
-        Ok(path) => findings.push(twin_at(&path)),
-        Err(e) => findings.push(Finding::warning(
-            "engine",
-            e.to_string(),
-            "scripts/install puts it there",
-        )),
-    }
+    let own = wasm::describe();
+    let mut findings = vec![match (own.is_empty(), twin::locate()) {
+        (false, _) => says("engine", &own.join("\n")),
+        (true, Ok(path)) => twin_at(&path),
+        (true, Err(e)) => Finding::warning("engine", e.to_string(), "scripts/install puts it there"),
+    }];
     match Compiler::find().and_then(|compiler| compiler.engine()) {
         Ok(engine) => findings.push(Finding::ok("compiler", format!("runw-aot for {engine}"))),
         Err(e) => findings.push(Finding::warning("compiler", e.to_string(), "modules are interpreted")),
@@ -226,37 +223,45 @@ fn engine() -> Vec<Finding> {
     findings
 }
 
-/// What the twin says of its engine (see `--version`).
+/// The twin takes over for modules where this program's image does not fit.
 fn twin_at(path: &Path) -> Finding {
-    let shown = path.display();
     let output = match Command::new(path).arg("--version").output() {
         Ok(output) => output,
-        Err(e) => return Finding::warning("engine", format!("{shown} does not start: {e}"), "install it anew"),
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = |name: &str| said.lines().find_map(|line| line.strip_prefix(name));
-    match (line("wasmedge: "), line("llvm: ")) {
-        (Some(version), Some(how)) => {
-            Finding::ok("engine", format!("WasmEdge {version} in {shown}, its compiler {how}"))
-        }
-        (Some(version), None) => Finding::warning(
-            "engine",
-            format!(
-                "WasmEdge {version} in {shown} loads its compiler at each start: no copy fits the installed libwasmedge"
-            ),
-            "build it anew: scripts/build, scripts/install",
-        ),
-        (None, _) => {
-            let why = line("wasmedge is missing: ").map_or_else(
-                || String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
-                str::to_owned,
-            );
-            Finding::warning(
+        Err(e) => {
+            return Finding::warning(
                 "engine",
-                format!("{shown} does not work: {why}"),
-                "install libwasmedge0",
-            )
+                format!("{} does not start: {e}", path.display()),
+                "install it anew",
+            );
         }
+    };
+    let found = says("engine", &String::from_utf8_lossy(&output.stdout));
+    if found.verdict != Verdict::Ok {
+        return found;
+    }
+    Finding::warning(
+        "engine",
+        format!(
+            "{}, of which runw has no image that fits: each start of a module takes some 20 ms more",
+            found.found
+        ),
+        "build it anew: scripts/build, scripts/install",
+    )
+}
+
+/// What a program says of its engine (see `--version`).
+fn says(about: &'static str, lines: &str) -> Finding {
+    let line = |name: &str| lines.lines().find_map(|line| line.strip_prefix(name));
+    match (line("wasmedge: "), line("engine: ")) {
+        (Some(version), Some(file)) => Finding::ok(about, format!("WasmEdge {version} from {file}")),
+        (Some(version), None) => Finding::ok(about, format!("WasmEdge {version}")),
+        (None, _) => Finding::warning(
+            about,
+            line("wasmedge is missing: ")
+                .unwrap_or("the engine does not answer")
+                .to_owned(),
+            "install libwasmedge0",
+        ),
     }
 }
 

@@ -51,7 +51,7 @@ fn annotations() -> BTreeMap<&'static str, String> {
 
 /// Whether there is an engine for WebAssembly modules: here, or in the program that takes over for them.
 fn runs_modules() -> bool {
-    wasm::ENGINE.is_some() || twin::locate().is_ok()
+    wasm::is_here() || twin::locate().is_ok()
 }
 
 /// Whether libseccomp knows the architecture. A filter is of one byte order, so the native one has to make room first.

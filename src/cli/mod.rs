@@ -39,8 +39,7 @@ use std::process::ExitCode;
 
 pub use crate::container::Program;
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::payload::twin;
-use crate::payload::wasm::ENGINE;
+use crate::payload::{self, twin};
 use crate::sys::exe;
 use crate::{log, trace};
 use command::{Entry, Parsed};
@@ -95,15 +94,16 @@ fn called_as(program: Program, argv0: Option<&OsString>) -> Program {
 /// The commands that make processes inside containers must run from an image that those cannot write to.
 ///
 /// It is done before anything else, so that nothing is done twice: the sealed image starts over. A word that only looks like
-/// a command, such as a container named `run`, costs half a millisecond. Where it looks as if the twin will be needed, it
-/// starts right now, sealed: it runs native programs as well. Where there is none, that is told once it is known to be needed.
+/// a command, such as a container named `run`, costs half a millisecond. Where it looks as if the twin will be needed, as this
+/// program has no engine, it starts right now, sealed: it runs native programs as well. Where there is none, that is told once it is
+/// known to be needed.
 fn seal(program: Program, words: &[OsString]) -> Result<()> {
     let makes = words.iter().any(|w| w == "create" || w == "run" || w == "--try");
     if !makes && !words.iter().any(|w| w == "exec") {
         return Ok(());
     }
     let takes_all = program == Program::RunwWasm;
-    if makes && ENGINE.is_none() && (takes_all || mentions_wasm(words)) && twin::locate().is_ok() {
+    if makes && (takes_all || mentions_wasm(words)) && !payload::wasm::is_here() && twin::locate().is_ok() {
         match twin::start(takes_all)? {}
     }
     exe::seal()

@@ -9,7 +9,6 @@ use crate::config::{self, Config, NamespaceKind, Workload};
 use crate::error::{Result, Wrap};
 use crate::launch::{self, Launched};
 use crate::oci::Bundle;
-use crate::payload::wasm::Fetching;
 use crate::payload::{self, Choice, Guest, Native, Payload, Wasm};
 use crate::plan::{self, Plan, Wishes};
 use crate::privs::rdt::Resctrl;
@@ -43,8 +42,6 @@ pub fn create(options: &CreateOptions) -> Result<()> {
 
 /// What `create` and `run` share. `detached`: nobody stays to serve a terminal.
 pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> {
-    // A program with an engine is not called without need, so that comes while the bundle is read.
-    let engine = payload::wasm::fetch();
     let (bundle, config) = read(options)?;
     let choice = choose(options, &config)?;
     let wanted = config.process.as_ref().is_some_and(|p| p.terminal);
@@ -59,7 +56,7 @@ pub(super) fn build(options: &CreateOptions, detached: bool) -> Result<Created> 
         locked: &locked,
         choice: &choice,
     };
-    match attempt.make(config, terminal, engine) {
+    match attempt.make(config, terminal) {
         Ok((record, launched, master)) => Ok(Created {
             locked,
             record,
@@ -94,7 +91,7 @@ fn choose(options: &CreateOptions, config: &Config) -> Result<Choice> {
     let choice = payload::choose(config, options.program == Program::RunwWasm)?;
     log::debug(|| format!("payload: {choice:?}"));
     trace::instant(&format!("payload: {}", choice.workload().name()));
-    if choice.workload() == Workload::Wasm && payload::wasm::ENGINE.is_none() {
+    if choice.workload() == Workload::Wasm && !payload::wasm::is_here() {
         match payload::twin::start(options.program == Program::RunwWasm)? {}
     }
     Ok(choice)
@@ -109,19 +106,13 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn make(
-        &self,
-        mut config: Config,
-        terminal: Terminal,
-        engine: Fetching,
-    ) -> Result<(Record, Launched, Option<OwnedFd>)> {
+    fn make(&self, mut config: Config, terminal: Terminal) -> Result<(Record, Launched, Option<OwnedFd>)> {
         let kept_for_exec = exec::Kept::of(&config, !self.options.no_new_keyring);
         if notify::of_caller().is_some() {
             notify::set_up(&mut config, self.locked)?;
         }
         match self.choice {
             Choice::Linux => {
-                engine.forgo();
                 let (args, env) = config
                     .process
                     .as_ref()
@@ -134,7 +125,7 @@ impl Attempt<'_> {
                 let guest = Guest::of(&config, path.clone());
                 let ahead = self.ahead(&config, path)?;
                 let code = ahead.as_ref().and_then(Ahead::code);
-                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest, engine, code))?;
+                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest, code))?;
                 if let Some(ahead) = ahead {
                     ahead.begin();
                 }

@@ -195,13 +195,12 @@ impl Attempt<'_> {
                 self.make_with(&process, terminal, payload, None)
             }
             Choice::Wasm(path) => {
-                if payload::wasm::ENGINE.is_none() {
+                if !payload::wasm::is_here() {
                     match payload::twin::start(false)? {}
                 }
-                let engine = payload::wasm::fetch();
                 let ahead = self.ahead(&path)?;
                 let code = ahead.as_ref().and_then(Ahead::code);
-                let payload = Wasm::new(self.guest.clone().beside(&process, path), engine, code);
+                let payload = Wasm::new(self.guest.clone().beside(&process, path), code);
                 self.make_with(&process, terminal, payload, ahead)
             }
         }

@@ -20,7 +20,7 @@ pub trait Payload {
     /// When the walls must be complete.
     const SEAL: Seal;
 
-    /// Called before the clone, which takes a process without threads: what was begun beside comes to its end.
+    /// Called before the clone: what needs files of the host is loaded here.
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }

@@ -25,13 +25,12 @@ pub fn start(takes_all: bool) -> Result<Infallible> {
 /// # Errors
 /// It is not installed.
 pub fn locate() -> Result<PathBuf> {
-    let own = exe::host_path()?;
-    let candidates = [own.with_file_name(exe::LIBRARIES).join(NAME), own.with_file_name(NAME)];
-    match candidates.iter().find(|c| **c != own && c.exists()) {
-        Some(found) => Ok(found.clone()),
-        None => Err(Error::unsupported(format!(
+    let twin = exe::host_path()?.with_file_name(exe::LIBRARIES).join(NAME);
+    match twin.exists() {
+        true => Ok(twin),
+        false => Err(Error::unsupported(format!(
             "the program is a WebAssembly module, but {} is missing: install runw-wasm beside runw",
-            candidates[0].display()
+            twin.display()
         ))),
     }
 }

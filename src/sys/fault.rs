@@ -1,14 +1,16 @@
 //! Faults of code that the engine runs: native stacks that overflow, and C++ that gives up.
 //!
 //! WasmEdge turns SIGSEGV in compiled code into a trap, but it asks for its handler to run on the very stack that has just
-//! overflowed, where the kernel cannot start it: the process would die by the signal. So the program has a `sigaction` of its
-//! own, which the dynamic loader prefers to libc's: it puts [`on_fault`] in front of the engine's handler, on an alternate
-//! stack. The interpreter's stack is memory of the heap; when there is no more of it, C++ ends in `std::terminate`.
+//! overflowed, where the kernel cannot start it: the process would die by the signal. So the engine gets a `sigaction` of this
+//! program's own, which the dynamic loader prefers to libc's and an image has in its place: it puts [`on_fault`] in front of the
+//! engine's handler, on an alternate stack. The interpreter's stack is memory of the heap; when there is no more of it, C++ ends in `std::terminate`.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc;
+
+use super::wasmedge::SetTerminate;
 
 /// The exit status that the process ends with; set once, before any handler runs.
 static STATUS: AtomicUsize = AtomicUsize::new(1);
@@ -30,7 +32,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// As sigaction(2): the pointers are null or valid.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "image"), unsafe(no_mangle))]
 pub unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
@@ -54,7 +56,8 @@ fn is_fault(signal: c_int, wanted: &libc::sigaction) -> bool {
 }
 
 /// From here on faults of the engine end the process with `status` and one line on stderr, if they are not a trap anyway.
-pub fn end_with(status: i32) {
+/// `set_terminate` is the engine's.
+pub fn end_with(status: i32, set_terminate: Option<SetTerminate>) {
     let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice());
     let alternate = libc::stack_t {
         ss_sp: stack.as_mut_ptr().cast(),
@@ -62,15 +65,10 @@ pub fn end_with(status: i32) {
         ss_size: STACK,
     };
     STATUS.store(status as usize, Ordering::Relaxed);
-    // SAFETY: the stack is never freed; the name is a C string; `set_terminate` has this type (C++ standard, [set.terminate]),
-    // and the handler that it gets never returns.
-    unsafe {
-        libc::sigaltstack(&raw const alternate, std::ptr::null_mut());
-        let set_terminate = libc::dlsym(libc::RTLD_DEFAULT, c"_ZSt13set_terminatePFvvE".as_ptr());
-        if !set_terminate.is_null() {
-            let set_terminate: extern "C" fn(extern "C" fn()) -> *const c_void = std::mem::transmute(set_terminate);
-            set_terminate(on_terminate);
-        }
+    // SAFETY: the stack is never freed.
+    unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) };
+    if let Some(set_terminate) = set_terminate {
+        set_terminate(on_terminate);
     }
 }
 

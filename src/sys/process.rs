@@ -116,13 +116,6 @@ pub fn heap() -> u64 {
     (info.arena + info.hblkhd) as u64
 }
 
-/// Has all threads take memory from the one heap that there is already (mallopt(3), `M_ARENA_MAX`).
-#[cfg(feature = "wasm")]
-pub fn share_one_heap() {
-    // SAFETY: mallopt takes plain numbers.
-    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
-}
-
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

@@ -4,20 +4,19 @@
 //! time. The log of the engine is switched off before anything else, because it goes to stdout, which is the container's.
 
 pub mod compiler;
-mod copies;
+#[cfg(not(feature = "image"))]
+mod dynamic;
+#[cfg(feature = "image")]
+mod image;
+mod installed;
 mod library;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-pub use copies::identity;
-pub use library::{Compiler, Library, load};
+pub use installed::identity;
+pub use library::{Library, SetTerminate, file, is_here, load};
 use wasmedge_sys::ffi;
-
-/// The engine's file if a copy without its compiler stands in for the installed one.
-pub fn copy() -> Option<std::path::PathBuf> {
-    copies::all().map(|copies| copies.engine)
-}
 
 /// Why the engine refused or stopped: its number (`WasmEdge_ErrCode_*`) and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]

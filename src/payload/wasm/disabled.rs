@@ -10,23 +10,14 @@ use crate::payload::{Payload, Seal};
 /// Tells the engine's build from any other; `None` in a program that runs no modules.
 pub const ENGINE: Option<fn() -> Result<String>> = None;
 
+/// Whether this program runs modules, so that its twin is not needed.
+pub fn is_here() -> bool {
+    false
+}
+
 /// Lines on the engine for `--version`.
 pub fn describe() -> Vec<String> {
     Vec::new()
-}
-
-/// The engine on its way into memory, where there is one.
-#[derive(Debug)]
-pub struct Fetching;
-
-impl Fetching {
-    /// It is not needed.
-    pub fn forgo(self) {}
-}
-
-/// There is none: [`Wasm::prepare`] says so.
-pub fn fetch() -> Fetching {
-    Fetching
 }
 
 /// A module that this build cannot run.
@@ -35,7 +26,7 @@ pub struct Wasm(Guest);
 
 impl Wasm {
     /// The module and what it is to see.
-    pub fn new(guest: Guest, _engine: Fetching, _code: Option<Code>) -> Self {
+    pub fn new(guest: Guest, _code: Option<Code>) -> Self {
         Wasm(guest)
     }
 }

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::thread::JoinHandle;
 
 use super::outline::Outline;
 use super::{Guest, TRAP_CODE, room};
@@ -14,7 +13,7 @@ use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
 use crate::sys::title::Title;
-use crate::sys::wasmedge::{self, Compiler, Engine, Instance, Library, Module, Refusal, Source};
+use crate::sys::wasmedge::{self, Engine, Instance, Library, Module, Refusal, Source};
 use crate::{log, sys, trace};
 
 /// Tells the engine's build from any other; `None` in a program that runs no modules.
@@ -29,7 +28,6 @@ const ENTRY: &str = "_start";
 #[derive(Debug)]
 pub struct Wasm {
     guest: Guest,
-    engine: Option<Fetching>,
     code: Option<Code>,
     native: Option<Native>,
     title: Option<Title>,
@@ -45,14 +43,26 @@ struct Ready {
     instance: Option<Instance>,
 }
 
+/// Whether this program runs modules, so that its twin is not needed.
+pub fn is_here() -> bool {
+    wasmedge::is_here()
+}
+
 /// Lines on the engine for `--version`.
 pub fn describe() -> Vec<String> {
-    let mut lines = match wasmedge::load(Compiler::LeftOut) {
-        Ok(library) => vec![format!("wasmedge: {}", library.version())],
+    if !is_here() {
+        return Vec::new();
+    }
+    match wasmedge::load() {
+        Ok(library) => {
+            let file = wasmedge::file().map(|file| format!("engine: {}", file.display()));
+            [format!("wasmedge: {}", library.version())]
+                .into_iter()
+                .chain(file)
+                .collect()
+        }
         Err(e) => vec![format!("wasmedge is missing: {e}")],
-    };
-    lines.extend(wasmedge::copy().map(|path| format!("llvm: left out by {}", path.display())));
-    lines
+    }
 }
 
 /// Native code as the engine took it.
@@ -60,46 +70,6 @@ pub fn describe() -> Vec<String> {
 struct Native {
     code: Code,
     module: Result<Module>,
-}
-
-/// The engine on its way into memory, in a thread of its own.
-#[derive(Debug)]
-pub struct Fetching {
-    /// `None` where there can be no thread: then it is loaded in the end.
-    thread: Option<JoinHandle<Result<&'static Library>>>,
-}
-
-/// Begins to load the engine. Nothing may be done meanwhile that takes a process without threads.
-pub fn fetch() -> Fetching {
-    /// Constructors of libraries need little.
-    const STACK: usize = 1 << 20;
-    sys::process::share_one_heap();
-    let thread = std::thread::Builder::new().stack_size(STACK);
-    Fetching {
-        thread: thread.spawn(|| wasmedge::load(Compiler::LeftOut)).ok(),
-    }
-}
-
-impl Fetching {
-    /// It is not needed after all.
-    pub fn forgo(self) {}
-
-    /// Waits until it is there.
-    fn settle(&mut self) -> Result<&'static Library> {
-        match self.thread.take().map(JoinHandle::join) {
-            None => wasmedge::load(Compiler::LeftOut),
-            Some(Ok(loaded)) => loaded,
-            Some(Err(_)) => Err(Error::message("loading the WebAssembly engine failed")),
-        }
-    }
-}
-
-/// A process must not end, nor be cloned, while libraries are loaded.
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        // What became of it does not matter any more.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
 }
 
 impl Native {
@@ -130,10 +100,9 @@ impl Native {
 impl Wasm {
     /// The module and what it is to see, run by this engine: as the code, if there is any that fits, else interpreted. To be called
     /// outside of the container, which may have no `/proc`.
-    pub fn new(guest: Guest, engine: Fetching, code: Option<Code>) -> Self {
+    pub fn new(guest: Guest, code: Option<Code>) -> Self {
         Wasm {
             guest,
-            engine: Some(engine),
             code,
             native: None,
             title: Title::of_self().ok(),
@@ -146,7 +115,7 @@ impl Wasm {
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
         let fitting = self.native.take().filter(|native| native.code.is_of(stamp, &bytes));
-        let library = wasmedge::load(Compiler::LeftOut)?;
+        let library = wasmedge::load()?;
         let module = match fitting.and_then(Native::module) {
             Some(loaded) => loaded,
             None => {
@@ -160,7 +129,7 @@ impl Wasm {
         let engine = Engine::new(library, room.pages);
         check_links(&engine, &module)?;
         limit_data(room.data)?;
-        sys::fault::end_with(TRAP_CODE);
+        sys::fault::end_with(TRAP_CODE, library.set_terminate);
         let instance = match outline.starts_itself {
             true => None,
             false => Some(
@@ -200,12 +169,12 @@ impl Payload for Wasm {
     const SEAL: Seal = Seal::Now;
 
     fn settle(&mut self) -> Result<()> {
-        let _span = trace::span("await engine");
-        if let Some(mut engine) = self.engine.take() {
-            let library = engine.settle()?;
-            // Here and not in that thread: waking it up costs more than it takes.
-            self.native = self.code.take().map(|code| Native::load(library, code));
-        }
+        let library = {
+            let _span = trace::span("load engine");
+            wasmedge::load()?
+        };
+        let _span = trace::span("load native code");
+        self.native = self.code.take().map(|code| Native::load(library, code));
         Ok(())
     }
 

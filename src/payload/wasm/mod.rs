@@ -27,7 +27,7 @@ mod disabled;
 use disabled as imp;
 
 pub use guest::Guest;
-pub use imp::{ENGINE, Fetching, Wasm, describe, fetch};
+pub use imp::{ENGINE, Wasm, describe, is_here};
 pub use pages::guest_pages;
 
 /// The exit code of a guest that trapped: that of abort(3) in a shell, never 0 and never 137.

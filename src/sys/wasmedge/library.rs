@@ -1,95 +1,56 @@
-//! The engine's library, loaded while the container is set up and not before the program's first line.
-//!
-//! Linked the usual way, libwasmedge and the ten libraries behind it would take two milliseconds of every start before `main`.
-//! Loaded by dlopen(3) they take them on another CPU, while init makes the container's mounts.
+//! The engine's functions, loaded when a module is to run and not before the program's first line.
 
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::Path;
 use std::sync::OnceLock;
 
-use nix::libc;
 use wasmedge_sys::ffi;
 
-use super::copies;
+#[cfg(not(feature = "image"))]
+use super::dynamic as opened;
+#[cfg(feature = "image")]
+use super::image as opened;
 use crate::error::{Error, Result};
-use crate::sys::exe;
 
 /// The version in its headers, such as `0.14.1`.
 const VERSION: Option<&str> = option_env!("RUNW_ENGINE_VERSION");
-/// What ld.so(8) looks for where that is not known.
-const SONAME: &str = "libwasmedge.so.0";
 
 static LIBRARY: OnceLock<Library> = OnceLock::new();
 
-/// Whether the engine's compiler, LLVM, is going to be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compiler {
-    /// It is.
-    Wanted,
-    /// It is not.
-    LeftOut,
+/// Whether this program can load an engine.
+pub fn is_here() -> bool {
+    opened::is_here()
+}
+
+/// The file that the engine is loaded from, if that is known.
+pub fn file() -> Option<std::path::PathBuf> {
+    opened::file()
 }
 
 /// Loads the engine; once it is there, that costs nothing.
 ///
 /// # Errors
-/// It is not installed, or it is one that lacks a function. What dlopen(3) said.
-pub fn load(compiler: Compiler) -> Result<&'static Library> {
+/// It is not installed, or it is one that lacks a function.
+pub fn load() -> Result<&'static Library> {
     if let Some(library) = LIBRARY.get() {
         return Ok(library);
     }
-    let handle = match (compiler, copies::all()) {
-        (Compiler::LeftOut, Some(copies)) => {
-            for library in &copies.libraries {
-                open(library)?;
-            }
-            open(&copies.engine)?
-        }
-        _ => open(copies::original().unwrap_or(Path::new(SONAME)))?,
-    };
-    let library = Library::find(handle)?;
+    let library = Library::find(&opened::open()?)?;
     Ok(LIBRARY.get_or_init(|| library))
 }
 
-fn open(path: &Path) -> Result<*mut c_void> {
-    let name = exe::c_string(path.as_os_str())?;
-    // SAFETY: the name is a C string. What the constructors of the engine and its libraries do is theirs; they are the
-    // administrator's, as this program is.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if handle.is_null() {
-        return Err(Error::unsupported(format!(
-            "the WebAssembly engine cannot be loaded: {}; install libwasmedge0",
-            problem()
-        )));
-    }
-    Ok(handle)
-}
-
-/// What dlopen(3) or dlsym(3) has to say.
-fn problem() -> String {
-    // SAFETY: dlerror gives null or a string that lives until the next call in this thread.
-    unsafe {
-        let text = libc::dlerror();
-        match text.is_null() {
-            true => "no reason was given".to_owned(),
-            false => CStr::from_ptr(text).to_string_lossy().into_owned(),
-        }
-    }
-}
-
-fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void> {
-    // SAFETY: the handle is an open library, and the name a C string.
-    let found = unsafe { libc::dlsym(handle, name.as_ptr()) };
-    match found.is_null() {
-        true => Err(Error::unsupported(format!(
-            "the WebAssembly engine is another one: {}; install libwasmedge0 of the version that runw was built for{}, \
+fn symbol(engine: &opened::Handle, name: &CStr) -> Result<*mut c_void> {
+    engine.symbol(name).map_err(|e| {
+        Error::unsupported(format!(
+            "the WebAssembly engine is another one: {e}; install libwasmedge0 of the version that runw was built for{}, \
              or build runw for the installed one with scripts/build",
-            problem(),
             VERSION.map(|version| format!(", {version}")).unwrap_or_default()
-        ))),
-        false => Ok(found),
-    }
+        ))
+    })
 }
+
+/// The type of `std::set_terminate`.
+pub type SetTerminate = extern "C" fn(extern "C" fn()) -> *const c_void;
+const SET_TERMINATE: &CStr = c"_ZSt13set_terminatePFvvE";
 
 /// Declares the functions of the engine that are called, with their types, which a test holds against the headers.
 macro_rules! functions {
@@ -98,17 +59,23 @@ macro_rules! functions {
         #[derive(Debug)]
         #[allow(non_snake_case, reason = "the names are WasmEdge's own")]
         pub struct Library {
+            /// C++'s own `std::set_terminate`, if it can be found.
+            pub set_terminate: Option<SetTerminate>,
             $(pub(super) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
         impl Library {
-            fn find(handle: *mut c_void) -> Result<Library> {
+            fn find(engine: &opened::Handle) -> Result<Library> {
                 let name = |name: &str| CString::new(name).map_err(|_| Error::message("a NUL byte in a name"));
                 Ok(Library {
+                    // SAFETY: `std::set_terminate` has this type (C++ standard, [set.terminate]).
+                    set_terminate: engine.symbol(SET_TERMINATE).ok().map(|found| unsafe {
+                        std::mem::transmute::<*mut c_void, SetTerminate>(found)
+                    }),
                     // SAFETY: the header of WasmEdge declares the symbol as a function of this type.
                     $($name: unsafe {
                         std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) $(-> $result)?>(
-                            symbol(handle, &name(stringify!($name))?)?,
+                            symbol(engine, &name(stringify!($name))?)?,
                         )
                     },)*
                 })

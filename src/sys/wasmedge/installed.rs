@@ -1,11 +1,6 @@
-//! Copies of the engine's libraries that load in half the time, and whether they fit what is installed.
-//!
-//! libwasmedge needs libLLVM, whose loading costs five times what all the rest does, and running modules never calls it. Nor is
-//! it of use to look up by name, in each process anew, the thousands of symbols that libstdc++ defines itself.
-//! `scripts/engine-copies` makes copies without both, and a list of them that is named after the build id of that very libwasmedge.
-//! Any other libwasmedge, or one whose libraries have changed, is loaded as it is: slower, never broken.
+//! Which engine is installed: its file, and its build.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::library;
 use crate::error::Result;
@@ -14,54 +9,22 @@ use crate::sys::exe;
 /// The libwasmedge that this program was built for.
 const BUILT_FOR: Option<&str> = option_env!("RUNW_ENGINE_LIBRARY");
 
-/// The copies that fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copies {
-    /// What the engine needs, each behind what it needs itself.
-    pub libraries: Vec<PathBuf>,
-    /// The engine.
-    pub engine: PathBuf,
-}
-
 /// The engine's file, if that is known; no variable of the environment changes it.
-pub fn original() -> Option<&'static Path> {
+pub fn library() -> Option<&'static Path> {
     BUILT_FOR.map(Path::new).filter(|path| path.exists())
 }
 
-/// The copies of what is installed; `None` if there are none.
-pub fn all() -> Option<Copies> {
-    let list = exe::library(format!("engine-{}.list", hex(&id_of(original()?)?)).as_ref()).ok()?;
-    let text = std::fs::read_to_string(&list).ok()?;
-    let mut libraries = text
-        .lines()
-        .map(|line| Listed::read(line)?.fitting().map(|copy| list.with_file_name(copy)))
-        .collect::<Option<Vec<_>>>()?;
-    let engine = libraries.pop()?;
-    Some(Copies { libraries, engine })
+/// Its build id, in hexadecimal.
+#[cfg(feature = "image")]
+pub fn id() -> Option<String> {
+    id_of(library()?).map(|id| hex(&id))
 }
 
-/// A line of the list.
-struct Listed<'a> {
-    copy: &'a str,
-    build_id: &'a str,
-    original: &'a str,
-}
-
-impl Listed<'_> {
-    fn read(line: &str) -> Option<Listed<'_>> {
-        let mut words = line.splitn(3, ' ');
-        let (copy, build_id, original) = (words.next()?, words.next()?, words.next()?);
-        (!copy.contains('/')).then_some(Listed {
-            copy,
-            build_id,
-            original,
-        })
-    }
-
-    /// The copy, if the library is still the one that it was made of.
-    fn fitting(&self) -> Option<&str> {
-        (hex(&id_of(Path::new(self.original))?) == self.build_id).then_some(self.copy)
-    }
+/// Whether a library is the one that it was: a line with its build id and its path.
+#[cfg(any(feature = "image", test))]
+pub fn is_there(line: &str) -> bool {
+    let as_it_was = |(id, path): (&str, &str)| id_of(Path::new(path)).is_some_and(|found| hex(&found) == id);
+    line.split_once(' ').is_some_and(as_it_was)
 }
 
 /// Tells one build of the engine from any other.
@@ -69,13 +32,10 @@ impl Listed<'_> {
 /// # Errors
 /// It has no build id and cannot be loaded either.
 pub fn identity() -> Result<String> {
-    if let Some(id) = original().and_then(id_of) {
+    if let Some(id) = library().and_then(id_of) {
         return Ok(format!("wasmedge build {}", &hex(&id)[..16.min(2 * id.len())]));
     }
-    Ok(format!(
-        "wasmedge {}",
-        library::load(library::Compiler::LeftOut)?.version()
-    ))
+    Ok(format!("wasmedge {}", library::load()?.version()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -148,11 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_in_its_order_or_not_at_all() {
-        let line = |text| Listed::read(text).map(|l| (l.copy.to_owned(), l.build_id.to_owned(), l.original.to_owned()));
-        let all = ("libfmt-da0f.so".into(), "da0f".into(), "/usr/lib/libfmt.so.10".into());
-        assert_eq!(line("libfmt-da0f.so da0f /usr/lib/libfmt.so.10"), Some(all));
-        assert_eq!(line("libfmt-da0f.so da0f"), None);
-        assert_eq!(line("/tmp/libfmt-da0f.so da0f /usr/lib/libfmt.so.10"), None);
+    fn a_library_is_there_as_long_as_it_is_the_same() {
+        let file = std::env::temp_dir().join(format!("runw-installed-{}", std::process::id()));
+        std::fs::write(&file, library(3)).unwrap();
+        let line = |id: &str| format!("{id} {}", file.display());
+        assert!(is_there(&line(&"a5".repeat(20))));
+        assert!(!is_there(&line(&"a6".repeat(20))));
+        assert!(!is_there(&"a5".repeat(20)));
+        std::fs::remove_file(&file).unwrap();
+        assert!(!is_there(&line(&"a5".repeat(20))));
     }
 }
