@@ -121,6 +121,19 @@ fn the_first_start_interprets_and_the_second_runs_native_code() {
     assert_eq!(fs::metadata(&cache.0).unwrap().mode() & 0o7777, 0o700);
 }
 
+/// The compiler leaves a guest that has just begun alone, but not for ever.
+#[test]
+fn a_guest_that_runs_on_is_compiled_beside() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), guest("acts").args(&["/acts.wasm", "sleep"]));
+    let call = c.call("run").flag("--detach").flag("--wasm-cache").flag(&cache.0);
+    call.output().ok();
+    assert!(cache.artifacts().is_empty());
+    cache.until_compiled();
+    assert_eq!(c.status(), "running");
+    c.delete_force().ok();
+}
+
 #[test]
 fn whoever_wants_to_wait_gets_native_code_at_once() {
     only!(Runw; "modules are run by our own engine");
@@ -267,7 +280,7 @@ fn a_compiler_keeps_to_itself() {
     for (cgroup, fds) in seen {
         assert!(!cgroup.contains(&c.cgroup_path()), "{cgroup}");
         for fd in fds {
-            let allowed = ["/dev/null", "/acts.wasm", "pipe:"]
+            let allowed = ["/dev/null", "/acts.wasm", "pipe:", "anon_inode:[pidfd]"]
                 .iter()
                 .any(|part| fd.contains(part));
             assert!(allowed || fd.starts_with(&*cache.0.to_string_lossy()), "{fd}");

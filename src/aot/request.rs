@@ -1,6 +1,6 @@
 //! The runtime's side: looking for native code, and starting the compiler.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub struct Order {
     pub limits: Limits,
     /// For what somebody waits; the rest comes after everything else that the machine has to do.
     pub awaited: Awaits,
+    /// Whether a guest runs that is not to be disturbed; then its pidfd is handed over as well.
+    pub guest: bool,
     /// The cache, and how many bytes it may take.
     pub cache: PathBuf,
     /// See `cache`.
@@ -47,6 +49,14 @@ pub enum Awaits {
     First,
     /// Every tier.
     All,
+}
+
+/// What the compiler gets descriptors of.
+struct Handed<'a> {
+    source: &'a Source,
+    slot: &'a Slot,
+    lock: &'a Lock,
+    guest: Option<BorrowedFd<'a>>,
 }
 
 /// The compiler's program, as it lies beside the runtime's own.
@@ -92,10 +102,16 @@ impl Compiler {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start(&self, order: &Order, source: &Source, slot: &Slot, lock: &Lock) -> Result<Awaited> {
+    fn start(&self, order: &Order, work: Handed<'_>) -> Result<Awaited> {
         let (ready, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call(|| "pipe2")?;
         let order = serde_json::to_string(order).map_err(|e| Error::message(e.to_string()))?;
-        let fds = [source.file(), slot.as_fd(), lock.0.as_fd(), theirs.as_fd()];
+        let mut fds = vec![
+            work.source.file(),
+            work.slot.as_fd(),
+            work.lock.0.as_fd(),
+            theirs.as_fd(),
+        ];
+        fds.extend(work.guest);
         // Whoever started it reaps it, or leaves it to init.
         spawn::in_own_session(Command::new(&self.program).arg(order), &fds)?;
         Ok(Awaited(ready))
@@ -195,9 +211,10 @@ impl Ahead {
         cache.find(&self.key, self.source.stamp, self.source.hash)
     }
 
-    /// Has better code made for the next start, unless there is the best, or somebody is at it.
-    pub fn begin(&self) {
-        if let Err(e) = self.compile(Awaits::Nothing) {
+    /// Has better code made for the next start, unless there is the best, or somebody is at it. `guest` is a pidfd of the process
+    /// that is about to run the module.
+    pub fn begin(&self, guest: BorrowedFd<'_>) {
+        if let Err(e) = self.compile(Awaits::Nothing, Some(guest)) {
             log::debug(|| format!("{} is not compiled: {e}", self.source.name.display()));
         }
     }
@@ -206,7 +223,7 @@ impl Ahead {
     ///
     /// # Errors
     /// The cache cannot be written to, or the compiler cannot be started.
-    fn compile(&self, awaited: Awaits) -> Result<Option<Awaited>> {
+    fn compile(&self, awaited: Awaits, guest: Option<BorrowedFd<'_>>) -> Result<Option<Awaited>> {
         if let Some(slot) = self.existing()?
             && self.nothing_to_do(&slot)
         {
@@ -229,11 +246,18 @@ impl Ahead {
             engine: self.engine.clone(),
             limits: self.limits,
             awaited,
+            guest: guest.is_some(),
             cache: self.cache.clone(),
             most: self.most,
         };
         log::debug(|| format!("compile {} into {}", order.name, order.cache.display()));
-        compiler.start(&order, &self.source, &slot, &lock).map(Some)
+        let work = Handed {
+            source: &self.source,
+            slot: &slot,
+            lock: &lock,
+            guest,
+        };
+        compiler.start(&order, work).map(Some)
     }
 
     fn existing(&self) -> Result<Option<Slot>> {
@@ -255,7 +279,7 @@ impl Ahead {
         // One tier after the other, and some time to wait for a turn.
         let until = Instant::now() + self.limits.time() * 2 + Duration::from_secs(10);
         while Instant::now() < until {
-            let begun = self.compile(Awaits::First)?;
+            let begun = self.compile(Awaits::First, None)?;
             if let Some(begun) = &begun {
                 begun.wait(until)?;
             }
@@ -295,7 +319,7 @@ impl Ahead {
             slot.forget();
         }
         drop(lock);
-        self.compile(Awaits::All)?;
+        self.compile(Awaits::All, None)?;
         // The compiler has the lock until its end.
         drop(idle()?);
         slot.entry(&self.key.to_string())

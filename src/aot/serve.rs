@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
 use super::artifact::{self, Notes};
@@ -49,7 +50,17 @@ pub fn main() -> ExitCode {
 fn serve(order: &str) -> Result<()> {
     let order: Order = serde_json::from_str(order).map_err(|e| Error::message(format!("the order: {e}")))?;
     // The lock is held until this process ends, whatever ends it.
-    let [module, folder, _lock, ready] = spawn::handed()?;
+    let (handed, guest) = match order.guest {
+        true => {
+            let [module, folder, lock, ready, guest] = spawn::handed()?;
+            ([module, folder, lock, ready], Some(guest))
+        }
+        false => (spawn::handed()?, None),
+    };
+    let [module, folder, _lock, ready] = handed;
+    if let Some(guest) = guest {
+        leave_alone(guest);
+    }
     let slot = Slot::from_fd(folder);
     let _turn = (order.awaited == Awaits::Nothing).then(|| turn(&order)).flatten();
     worker::clear(slot.as_fd(), WORK);
@@ -84,6 +95,14 @@ fn read(module: &OwnedFd, order: &Order) -> Result<(u64, Stripped)> {
     }
     let stripped = strip(&bytes).ok_or_else(|| Error::message("it is no WebAssembly module"))?;
     Ok((size, stripped))
+}
+
+/// Waits for the end of a guest that has just begun, for some time: most are short, and a compiler beside them would cost them a
+/// third of their speed. The code is for the next start anyway.
+fn leave_alone(guest: OwnedFd) {
+    const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+    // Whatever poll says, it is time to begin then.
+    let _ = rustix::event::poll(&mut [PollFd::new(&guest, PollFlags::IN)], Some(&PATIENCE));
 }
 
 /// Waits for one of as many turns as half of the machine's CPUs: many first starts must not use up its memory.

@@ -127,7 +127,7 @@ impl Attempt<'_> {
                 let code = ahead.as_ref().and_then(Ahead::code);
                 let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest, code))?;
                 if let Some(ahead) = ahead {
-                    ahead.begin();
+                    ahead.begin(made.1.pidfd.as_fd());
                 }
                 Ok(made)
             }

@@ -241,7 +241,7 @@ impl Attempt<'_> {
         if let Some(ahead) = ahead {
             // The compiler is none of the container's processes, and outlives it.
             match sys::namespace::bear_children_at_home() {
-                Ok(()) => ahead.begin(),
+                Ok(()) => ahead.begin(child.pidfd.as_fd()),
                 Err(e) => log::debug(|| format!("nothing is compiled: {e}")),
             }
         }
