@@ -2,7 +2,7 @@
 //!
 //! The usual way, dlopen(3), is not open to a static program, and a dynamic one takes a millisecond to start and another to
 //! load libwasmedge with what it needs. `scripts/engine-image` has done all of that which does not depend on where the
-//! libraries lie. What is left is to map the file, to add its address where an offset stands, to fill in the addresses of the C
+//! libraries lie, and what depends on that for one address. What is left is to map the file there, to fill in the addresses of the C
 //! library's functions, which are linked into this program, and to call the constructors: a third of a millisecond.
 //!
 //! # Format
@@ -46,6 +46,8 @@ struct Header {
     magic: [u8; 16],
     /// SHA-256 of the names of what the libraries import, in their order.
     digest: [u8; 32],
+    /// Where it would like to lie: there, what refers to places in the image is right. 0 if it has no such wish.
+    address: u64,
     /// Of the libraries, with the header.
     size: u64,
     /// Of a thread's block of thread-local variables.
@@ -54,7 +56,7 @@ struct Header {
     protections: Table,
     /// Start, end: pages that are only read once all is filled in.
     relro: Table,
-    /// As `DT_RELR`: words to which the image's address is added.
+    /// As `DT_RELR`: words to which is added how far from `address` it lies.
     moved: Table,
     /// A word, and what is added to it: the address of the import of this number.
     slots: Table,
@@ -161,11 +163,11 @@ impl Image {
     }
 
     fn load(&self) -> Result<Handle> {
-        // SAFETY: the mapping goes where nothing is.
+        // SAFETY: the mapping goes where nothing is, to that address only if it is free.
         let start = unsafe {
             let (read, private) = (libc::PROT_READ, libc::MAP_PRIVATE);
             libc::mmap(
-                std::ptr::null_mut(),
+                self.header.address as *mut c_void,
                 self.size as usize,
                 read,
                 private,
@@ -230,7 +232,10 @@ impl Handle {
                 let run = if flags & 1 != 0 { libc::PROT_EXEC } else { 0 };
                 self.protect(*from, *to, libc::PROT_READ | write | run)?;
             }
-            self.shift(self.rows(header.moved));
+            match (self.base as u64).wrapping_sub(header.address) {
+                0 => {}
+                distance => self.shift(self.rows(header.moved), distance as usize),
+            }
             for [slot, import] in self.rows::<[u32; 2]>(header.slots) {
                 let word = self.place(u64::from(*slot)).cast_mut().cast::<usize>();
                 *word = (*word).wrapping_add(table::import(*import as usize));
@@ -259,15 +264,15 @@ impl Handle {
         }
     }
 
-    /// Adds the image's address to words: an even entry is the place of one; an odd one has a bit for each of the 63 that
+    /// Adds `distance` to words: an even entry is the place of one; an odd one has a bit for each of the 63 that
     /// follow.
     ///
     /// # Safety
     /// The places must be words of the image that may be written to.
-    unsafe fn shift(&self, entries: &[u64]) {
+    unsafe fn shift(&self, entries: &[u64], distance: usize) {
         let mut next = self.base.cast_mut().cast::<usize>();
         // SAFETY: the caller's promise.
-        let add = |word: *mut usize| unsafe { word.write(word.read().wrapping_add(self.base as usize)) };
+        let add = |word: *mut usize| unsafe { word.write(word.read().wrapping_add(distance)) };
         for entry in entries {
             if entry & 1 == 0 {
                 let word = self.place(*entry).cast_mut().cast::<usize>();
