@@ -103,3 +103,18 @@ fn a_large_environment() {
     c.run_sh("echo $V0; echo $V1999; env | grep -c ^V")
         .prints("value number 0\nvalue number 1999\n2000\n");
 }
+
+/// Init says why before it ends; `start` returns after that.
+#[test]
+fn a_container_whose_start_failed_is_stopped() {
+    only!(Runw; "runc's start does not wait for execve");
+    for _ in 0..30 {
+        let c = Bundle::busybox().file("/script", "#!/no/such/interpreter\n").args(&["/script"]);
+        fs::set_permissions(c.in_rootfs("/script"), fs::Permissions::from_mode(0o755)).unwrap();
+        c.create().ok();
+        c.start().exits(1);
+        assert_eq!(c.status(), "stopped");
+        c.delete().ok();
+        c.assert_no_trace();
+    }
+}

@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use super::notify::Notifications;
 use super::{Id, Locked, Record, Status, Store, delete};
 use crate::error::{Error, Kind, Result, Wrap};
-use crate::launch::{Identity, gate};
+use crate::launch::Identity;
+use crate::launch::gate::{self, Outcome};
 use crate::{hooks, log, trace};
 
 /// Starts the program of a created container.
@@ -39,7 +40,14 @@ pub(super) fn open(locked: &Locked, record: &Record) -> Result<Option<Notificati
     let notifications = Notifications::listen(locked, record)?;
     {
         let _span = trace::span("open gate");
-        gate::open(locked.as_fd()).wrap(|| "unable to start container process")?;
+        const FAILED: &str = "unable to start container process";
+        if let Outcome::Failed(why) = gate::open(locked.as_fd()).wrap(|| FAILED)? {
+            // Init says why before it ends; whoever hears of the failure may want to delete the container at once.
+            if let Err(e) = delete::end(record) {
+                log::aside(&format!("after the failed start: {e}"));
+            }
+            return Err(why.wrap(FAILED));
+        }
     }
     if record.hooks.poststart.is_empty() {
         return Ok(notifications);

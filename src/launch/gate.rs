@@ -98,11 +98,20 @@ pub fn is_held(dir: BorrowedFd<'_>) -> bool {
     rustix::fs::openat(dir, FIFO, writing, Mode::empty()).is_ok()
 }
 
-/// Opens the gate from outside and waits until the payload runs.
+/// What became of a container whose gate was opened.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The payload runs.
+    Runs,
+    /// Why it does not: what init said, or that init died on the way. Init may not have ended yet.
+    Failed(Error),
+}
+
+/// Opens the gate from outside and waits until the payload runs, or cannot.
 ///
 /// # Errors
-/// The reason that init gives, or that init died on the way.
-pub fn open(dir: BorrowedFd<'_>) -> Result<()> {
+/// The gate cannot be opened, and init is where it was.
+pub fn open(dir: BorrowedFd<'_>) -> Result<Outcome> {
     let socket = socket()?;
     rustix::net::connect(&socket, &address(dir)?).call(|| format!("connect({SOCKET:?})"))?;
     let init: Channel<(), Answer> = Channel::over(socket);
@@ -110,12 +119,11 @@ pub fn open(dir: BorrowedFd<'_>) -> Result<()> {
     loop {
         match init.receive()? {
             Some(Answer::Began) => began = true,
-            Some(Answer::Failed(error)) => return Err(error),
-            None if began => return Ok(()),
+            Some(Answer::Failed(error)) => return Ok(Outcome::Failed(error)),
+            None if began => return Ok(Outcome::Runs),
             None => {
-                return Err(Error::message(
-                    "the container's init died before its process could start",
-                ));
+                let died = Error::message("the container's init died before its process could start");
+                return Ok(Outcome::Failed(died));
             }
         }
     }
@@ -144,7 +152,11 @@ mod tests {
         let gate = Gate::make(fd.as_fd()).unwrap();
         assert!(is_held(fd.as_fd()));
         let init = std::thread::spawn(move || gate.wait().unwrap().fail(Error::message("no")).unwrap());
-        assert_eq!(open(fd.as_fd()).unwrap_err().to_string(), "no");
+        let outcome = open(fd.as_fd()).unwrap();
+        assert!(
+            matches!(&outcome, Outcome::Failed(why) if why.to_string() == "no"),
+            "{outcome:?}"
+        );
         init.join().unwrap();
         assert!(!is_held(fd.as_fd()));
         std::fs::remove_dir_all(&dir).unwrap();
