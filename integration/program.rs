@@ -109,7 +109,9 @@ fn a_large_environment() {
 fn a_container_whose_start_failed_is_stopped() {
     only!(Runw; "runc's start does not wait for execve");
     for _ in 0..30 {
-        let c = Bundle::busybox().file("/script", "#!/no/such/interpreter\n").args(&["/script"]);
+        let c = Bundle::busybox()
+            .file("/script", "#!/no/such/interpreter\n")
+            .args(&["/script"]);
         fs::set_permissions(c.in_rootfs("/script"), fs::Permissions::from_mode(0o755)).unwrap();
         c.create().ok();
         c.start().exits(1);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Bundle, case, eventually, eventually_idle, guest};
+use crate::harness::{Bundle, case, eventually, eventually_idle, guest, wat};
 
 /// A cache of one case, removed at its end, with those who compile for it. It lies outside of the bundles' folders, because compilers outlive containers.
 pub struct Cache(pub PathBuf);
@@ -140,6 +140,46 @@ fn whoever_wants_to_wait_gets_native_code_at_once() {
     let (cache, c) = (Cache::new(), hello());
     assert_eq!(cache.run(&c, "wait"), Ran::Natively);
     assert_eq!(cache.run(&c, "off"), Ran::Interpreted);
+}
+
+/// Functions that call themselves, unrolled for native code: with results of inner calls as arguments, early ends, branches out of the
+/// function, and local variables that are zero each time.
+const RECURSIVE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func $ackermann (param $m i32) (param $n i32) (result i32)
+    (if (i32.eqz (local.get $m)) (then (return (i32.add (local.get $n) (i32.const 1)))))
+    (if (result i32) (i32.eqz (local.get $n))
+      (then (call $ackermann (i32.sub (local.get $m) (i32.const 1)) (i32.const 1)))
+      (else (call $ackermann (i32.sub (local.get $m) (i32.const 1))
+        (call $ackermann (local.get $m) (i32.sub (local.get $n) (i32.const 1)))))))
+  (func $fibonacci (param $n f64) (result f64)
+    (if (f64.lt (local.get $n) (f64.const 2)) (then (br 1 (local.get $n))))
+    (f64.add (call $fibonacci (f64.sub (local.get $n) (f64.const 1)))
+      (call $fibonacci (f64.sub (local.get $n) (f64.const 2)))))
+  (func $count (param $n i32) (result i32) (local $seen i64)
+    (if (i64.ne (local.get $seen) (i64.const 0)) (then (return (i32.const 1000))))
+    (local.set $seen (i64.const 1))
+    (if (i32.eqz (local.get $n)) (then (return (i32.const 0))))
+    (loop $again (block $out
+      (br_if $out (i32.lt_s (local.get $n) (i32.const 3)))
+      (return (i32.add (i32.const 1) (call $count (i32.sub (local.get $n) (i32.const 1)))))))
+    (i32.add (call $count (i32.sub (local.get $n) (i32.const 1))) (call $count (i32.const 0))))
+  (func (export "_start")
+    (call $exit (i32.add (call $ackermann (i32.const 2) (i32.const 3))
+      (i32.add (i32.trunc_f64_s (call $fibonacci (f64.const 10))) (call $count (i32.const 10)))))))"#;
+
+#[test]
+fn recursion_means_the_same_as_native_code() {
+    only!(Runw; "modules are run by our own engine");
+    let (cache, c) = (Cache::new(), wat(RECURSIVE));
+    for (mode, artifacts) in [("off", 0), ("wait", 1)] {
+        let call = c.call("run").flag(format!("--wasm-aot={mode}"));
+        // ackermann(2, 3) + fibonacci(10) + count(10)
+        call.flag("--wasm-cache").flag(&cache.0).output().exits(9 + 55 + 8);
+        assert_eq!(cache.artifacts().len(), artifacts);
+    }
+    c.assert_no_trace();
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod source;
 #[cfg(feature = "wasm")]
 mod strip;
 #[cfg(feature = "wasm")]
+mod unroll;
+#[cfg(feature = "wasm")]
 mod worker;
 
 pub use cache::{Cache, Code};

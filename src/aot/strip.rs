@@ -4,7 +4,7 @@
 //! a section named `wasmedge`, if it was told to run native code at all. So they all go, debugging data with them.
 
 /// A module's magic number and version.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 const CUSTOM: u8 = 0;
 const CODE: u8 = 10;
 
@@ -42,7 +42,7 @@ pub fn strip(module: &[u8]) -> Option<Stripped> {
 }
 
 /// An unsigned number of at most 32 bits (LEB128), and how many bytes it takes.
-fn leb128(bytes: &[u8]) -> Option<(u32, usize)> {
+pub(super) fn leb128(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut value = 0u64;
     for (place, byte) in bytes.iter().take(5).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * place);

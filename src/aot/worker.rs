@@ -1,5 +1,6 @@
 //! The process in which LLVM works: it reads what came from an image, so it has nothing that could be abused.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +14,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::process::Signal;
 
 use super::order::{Limits, Tier};
+use super::unroll::unroll;
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::process::{self, Child, Ended};
 use crate::sys::sched::{self, SchedAttr};
@@ -85,7 +87,11 @@ fn build(module: &[u8], tier: Tier) -> Result<()> {
         Tier::Optimised => Level::O3,
     };
     let library = wasmedge::load()?;
-    compiler::compile(library, module, level, &exe::c_string(OUTPUT.as_ref())?)
+    let unrolled = match level {
+        Level::O0 => Cow::Borrowed(module),
+        Level::O3 => Cow::Owned(unroll(module)),
+    };
+    compiler::compile(library, &unrolled, level, &exe::c_string(OUTPUT.as_ref())?)
         .map_err(|refusal| Error::message(format!("WasmEdge cannot compile it: {refusal}")))
 }
 
