@@ -174,6 +174,10 @@ impl Bundle {
             if std::time::Instant::now() > deadline {
                 let _ = kill(pid, Signal::SIGKILL);
             }
+            if std::time::Instant::now() > deadline + patience() {
+                eprintln!("{pid} does not end");
+                return;
+            }
             // A shared namespace has processes of others, too.
             if std::time::Instant::now() + patience() > deadline + MOMENT && self.has_pid_namespace() {
                 leftovers::reap_beside(pid.as_raw());

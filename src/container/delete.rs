@@ -103,6 +103,9 @@ fn await_death(record: &Record) -> Result<()> {
             other => return other.call(|| "poll(pidfd)").map(drop),
         }
         if status::is_hollow(init) {
+            if end_saver(pid) {
+                continue;
+            }
             if record.cgroup.pids()?.is_empty() {
                 return Ok(());
             }
@@ -114,6 +117,21 @@ fn await_death(record: &Record) -> Result<()> {
         "container init {} still lives {PATIENCE:?} after SIGKILL",
         init.pid
     )))
+}
+
+/// Kills CRIU where it traces `init`; tells whether it does. It outlives a runtime that was killed while the container was saved, and
+/// waits for the processes that it has stopped, which in turn cannot end for good before it lets go of them.
+fn end_saver(init: Pid) -> bool {
+    let read = |pid: Pid, what: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{what}", pid.as_raw_nonzero())).unwrap_or_default()
+    };
+    let status = read(init, "status");
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    let tracer = tracer
+        .and_then(|number| number.trim().parse().ok())
+        .and_then(Pid::from_raw);
+    let saver = tracer.filter(|tracer| read(*tracer, "comm") == "criu\n");
+    saver.is_some_and(|saver| process::kill(saver, Signal::KILL.number()).is_ok())
 }
 
 /// Removes cgroup and state folder, then runs the poststop hooks: all of them, a failure is only a warning (lifecycle step 13).
