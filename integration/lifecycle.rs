@@ -1,5 +1,6 @@
 //! create, start, state, kill, delete, run: one lifecycle, whatever the payload is.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use crate::harness::{Act, Payload, alive, eventually};
@@ -329,16 +330,18 @@ fn a_short_life_never_hangs(payload: Payload) {
 
 fn the_runtime_lets_go_of_the_streams(payload: Payload) {
     let c = payload.bundle(&Act::Sleep);
-    let create = c.call("create").spawn_with_pipes();
-    let reader = std::thread::spawn(move || create.wait_with_output().unwrap());
+    let mut create = c.call("create").spawn_with_pipes();
+    let mut stdout = BufReader::new(create.stdout.take().unwrap());
     c.until_exists();
     c.start().ok();
-    c.until("running");
-    assert!(!reader.is_finished(), "the payload holds the streams");
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let rest = std::thread::spawn(move || std::io::read_to_string(stdout).unwrap());
+    assert!(!rest.is_finished(), "the payload holds the streams");
     c.kill("KILL").ok();
-    let output = reader.join().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "ready\n");
-    assert!(output.stderr.is_empty());
+    assert_eq!(rest.join().unwrap(), "");
+    assert!(create.wait_with_output().unwrap().stderr.is_empty());
 }
 
 fn two_containers_of_one_bundle(payload: Payload) {
