@@ -211,7 +211,7 @@ fn criu() -> Finding {
 fn engine() -> Vec<Finding> {
     let own = wasm::describe();
     let mut findings = vec![match (own.is_empty(), twin::locate()) {
-        (false, _) => says("engine", &own.join("\n")),
+        (false, _) => says(&own.join("\n")),
         (true, Ok(path)) => twin_at(&path),
         (true, Err(e)) => Finding::warning("engine", e.to_string(), "scripts/install puts it there"),
     }];
@@ -235,7 +235,7 @@ fn twin_at(path: &Path) -> Finding {
             );
         }
     };
-    let found = says("engine", &String::from_utf8_lossy(&output.stdout));
+    let found = says(&String::from_utf8_lossy(&output.stdout));
     if found.verdict != Verdict::Ok {
         return found;
     }
@@ -250,13 +250,13 @@ fn twin_at(path: &Path) -> Finding {
 }
 
 /// What a program says of its engine (see `--version`).
-fn says(about: &'static str, lines: &str) -> Finding {
+fn says(lines: &str) -> Finding {
     let line = |name: &str| lines.lines().find_map(|line| line.strip_prefix(name));
     match (line("wasmedge: "), line("engine: ")) {
-        (Some(version), Some(file)) => Finding::ok(about, format!("WasmEdge {version} from {file}")),
-        (Some(version), None) => Finding::ok(about, format!("WasmEdge {version}")),
+        (Some(version), Some(file)) => Finding::ok("engine", format!("WasmEdge {version} from {file}")),
+        (Some(version), None) => Finding::ok("engine", format!("WasmEdge {version}")),
         (None, _) => Finding::warning(
-            about,
+            "engine",
             line("wasmedge is missing: ")
                 .unwrap_or("the engine does not answer")
                 .to_owned(),
