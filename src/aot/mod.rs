@@ -19,7 +19,6 @@ pub mod artifact;
 pub mod cache;
 mod key;
 mod order;
-mod reach;
 mod request;
 #[cfg(feature = "wasm")]
 mod serve;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -53,7 +54,7 @@ pub enum Awaits {
 
 /// What the compiler gets descriptors of.
 struct Handed<'a> {
-    source: &'a Source,
+    module: BorrowedFd<'a>,
     slot: &'a Slot,
     lock: &'a Lock,
     guest: Option<BorrowedFd<'a>>,
@@ -105,12 +106,7 @@ impl Compiler {
     fn start(&self, order: &Order, work: Handed<'_>) -> Result<Awaited> {
         let (ready, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call(|| "pipe2")?;
         let order = serde_json::to_string(order).map_err(|e| Error::message(e.to_string()))?;
-        let mut fds = vec![
-            work.source.file(),
-            work.slot.as_fd(),
-            work.lock.0.as_fd(),
-            theirs.as_fd(),
-        ];
+        let mut fds = vec![work.module, work.slot.as_fd(), work.lock.0.as_fd(), theirs.as_fd()];
         fds.extend(work.guest);
         // Whoever started it reaps it, or leaves it to init.
         spawn::in_own_session(Command::new(&self.program).arg(order), &fds)?;
@@ -141,7 +137,7 @@ impl Awaited {
     }
 }
 
-/// Native code for one start of one module.
+/// Native code for one start of one module, which is read when somebody first asks for its code.
 #[derive(Debug)]
 pub struct Ahead {
     mode: Mode,
@@ -149,8 +145,16 @@ pub struct Ahead {
     most: u64,
     limits: Limits,
     engine: String,
-    key: Key,
+    file: OwnedFd,
+    name: PathBuf,
+    subject: OnceLock<Result<Subject>>,
+}
+
+/// What is compiled.
+#[derive(Debug)]
+struct Subject {
     source: Source,
+    key: Key,
 }
 
 /// How often somebody who waits for another's compilation looks for its result.
@@ -160,7 +164,7 @@ impl Ahead {
     /// Prepares for the module in `file`, found as `name`; `None` if no native code is wanted.
     ///
     /// # Errors
-    /// The settings or the annotation make no sense, or the module cannot be read.
+    /// The settings or the annotation make no sense.
     pub fn new(
         wishes: &Wishes,
         annotations: &std::collections::BTreeMap<String, String>,
@@ -173,49 +177,59 @@ impl Ahead {
         let (Some(cache), true) = (wishes.cache(&settings), mode != Mode::Off) else {
             return Ok(None);
         };
-        let source = {
-            let _span = trace::span("hash module");
-            Source::read(file, name)?
-        };
         Ok(Some(Ahead {
             mode,
             cache,
             most: most(&settings),
             limits: Limits::new(&settings, host_memory()),
-            key: Key::new(&source.hash, &engine),
             engine,
-            source,
+            file,
+            name: name.to_owned(),
+            subject: OnceLock::new(),
         }))
+    }
+
+    /// # Errors
+    /// The module cannot be read, or is too large.
+    fn subject(&self) -> Result<&Subject> {
+        let read = self.subject.get_or_init(|| {
+            let _span = trace::span("hash module");
+            let source = Source::read(self.file.as_fd(), &self.name)?;
+            let key = Key::new(&source.hash, &self.engine);
+            Ok(Subject { source, key })
+        });
+        read.as_ref().map_err(Error::clone)
     }
 
     /// The best native code there is. With [`Mode::Wait`] it is compiled first if there is none.
     ///
     /// Whatever goes wrong, the module can be interpreted: it is a warning.
     pub fn code(&self) -> Option<Code> {
-        let _span = trace::span("find native code");
-        let found = self.look();
-        if found.is_some() || self.mode != Mode::Wait {
-            return found;
-        }
-        self.compile_and_wait().unwrap_or_else(|e| {
-            log::warn(format!("{} is not compiled: {e}", self.source.name.display()));
+        let found = self.look().and_then(|found| match found {
+            None if self.mode == Mode::Wait => self.compile_and_wait(),
+            found => Ok(found),
+        });
+        found.unwrap_or_else(|e| {
+            log::warn(format!("{} is not compiled: {e}", self.name.display()));
             None
         })
     }
 
-    fn look(&self) -> Option<Code> {
+    fn look(&self) -> Result<Option<Code>> {
+        let Subject { source, key } = self.subject()?;
+        let _span = trace::span("find native code");
         let cache = Cache::open(&self.cache).unwrap_or_else(|e| {
             log::warn(e.to_string());
             None
-        })?;
-        cache.find(&self.key, self.source.stamp, self.source.hash)
+        });
+        Ok(cache.and_then(|cache| cache.find(key, source.stamp, source.hash)))
     }
 
     /// Has better code made for the next start, unless there is the best, or somebody is at it. `guest` is a pidfd of the process
     /// that is about to run the module.
     pub fn begin(&self, guest: BorrowedFd<'_>) {
         if let Err(e) = self.compile(Awaits::Nothing, Some(guest)) {
-            log::debug(|| format!("{} is not compiled: {e}", self.source.name.display()));
+            log::debug(|| format!("{} is not compiled: {e}", self.name.display()));
         }
     }
 
@@ -225,24 +239,24 @@ impl Ahead {
     /// The cache cannot be written to, or the compiler cannot be started.
     fn compile(&self, awaited: Awaits, guest: Option<BorrowedFd<'_>>) -> Result<Option<Awaited>> {
         if let Some(slot) = self.existing()?
-            && self.nothing_to_do(&slot)
+            && self.nothing_to_do(&slot)?
         {
             return Ok(None);
         }
         let compiler = Compiler::find()?;
-        let cache = Cache::make(&self.cache)?;
-        let slot = cache.make_slot(&self.key)?;
+        let Subject { source, key } = self.subject()?;
+        let slot = Cache::make(&self.cache)?.make_slot(key)?;
         let Some(lock) = slot.lock()? else {
             return Ok(None);
         };
         // Another may have come to an end between the look and the lock.
-        if self.nothing_to_do(&slot) {
+        if self.nothing_to_do(&slot)? {
             return Ok(None);
         }
         let order = Order {
-            key: self.key.to_string(),
-            module: self.source.hash.to_hex().to_string(),
-            name: self.source.name.to_string_lossy().into_owned(),
+            key: key.to_string(),
+            module: source.hash.to_hex().to_string(),
+            name: self.name.to_string_lossy().into_owned(),
             engine: self.engine.clone(),
             limits: self.limits,
             awaited,
@@ -252,7 +266,7 @@ impl Ahead {
         };
         log::debug(|| format!("compile {} into {}", order.name, order.cache.display()));
         let work = Handed {
-            source: &self.source,
+            module: self.file.as_fd(),
             slot: &slot,
             lock: &lock,
             guest,
@@ -261,13 +275,19 @@ impl Ahead {
     }
 
     fn existing(&self) -> Result<Option<Slot>> {
-        Ok(Cache::open(&self.cache)?.and_then(|cache| cache.slot(&self.key)))
+        let key = &self.subject()?.key;
+        Ok(Cache::open(&self.cache)?.and_then(|cache| cache.slot(key)))
     }
 
     /// Whether each tier was made or cannot be made.
-    fn nothing_to_do(&self, slot: &Slot) -> bool {
+    fn nothing_to_do(&self, slot: &Slot) -> Result<bool> {
         let done = |tier: &Tier| slot.has(*tier) || slot.gave_up(*tier, &self.limits);
-        slot.has(Tier::Optimised) || tiers(self.source.size).iter().all(done)
+        Ok(slot.has(Tier::Optimised) || self.tiers()?.iter().all(done))
+    }
+
+    /// The tiers that are made for a module of this size.
+    fn tiers(&self) -> Result<&'static [Tier]> {
+        Ok(tiers(self.subject()?.source.size))
     }
 
     /// Compiles, or waits for another who does.
@@ -283,11 +303,11 @@ impl Ahead {
             if let Some(begun) = &begun {
                 begun.wait(until)?;
             }
-            if let Some(code) = self.look() {
+            if let Some(code) = self.look()? {
                 return Ok(Some(code));
             }
             if let Some(slot) = self.existing()?
-                && let Some(failed) = self.failure(&slot)
+                && let Some(failed) = self.failure(&slot)?
             {
                 return Err(Error::message(failed));
             }
@@ -304,8 +324,8 @@ impl Ahead {
     /// # Errors
     /// The cache cannot be written to, or the compiler cannot be started.
     pub fn compile_all(&self, force: bool) -> Result<Entry> {
-        let cache = Cache::make(&self.cache)?;
-        let slot = cache.make_slot(&self.key)?;
+        let key = &self.subject()?.key;
+        let slot = Cache::make(&self.cache)?.make_slot(key)?;
         let idle = || -> Result<Lock> {
             loop {
                 match slot.lock()? {
@@ -322,16 +342,16 @@ impl Ahead {
         self.compile(Awaits::All, None)?;
         // The compiler has the lock until its end.
         drop(idle()?);
-        slot.entry(&self.key.to_string())
+        slot.entry(&key.to_string())
     }
 
     /// Why every tier has failed.
-    fn failure(&self, slot: &Slot) -> Option<String> {
-        let tiers = tiers(self.source.size);
+    fn failure(&self, slot: &Slot) -> Result<Option<String>> {
+        let tiers = self.tiers()?;
         if !tiers.iter().all(|tier| slot.gave_up(*tier, &self.limits)) {
-            return None;
+            return Ok(None);
         }
-        tiers.iter().find_map(|tier| Some(slot.read_failure(*tier)?.reason))
+        Ok(tiers.iter().find_map(|tier| Some(slot.read_failure(*tier)?.reason)))
     }
 }
 

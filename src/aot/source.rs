@@ -1,9 +1,10 @@
 //! A module as the runtime sees it from outside of the container: an open file, and what tells it from others.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, ResultExt};
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result, ResultExt};
 pub const LARGEST: u64 = 512 << 20;
 
 /// Which file it was and when it changed last: equal stamps mean equal content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
     inode: u64,
@@ -34,12 +35,9 @@ impl Stamp {
     }
 }
 
-/// A module file, and the hash of its content.
+/// What tells a module from others.
 #[derive(Debug)]
 pub struct Source {
-    file: OwnedFd,
-    /// Where it was found, for lists.
-    pub name: PathBuf,
     /// Its length in bytes.
     pub size: u64,
     /// What tells it from other files.
@@ -53,9 +51,9 @@ impl Source {
     ///
     /// # Errors
     /// It is no regular file, too large, or cannot be read.
-    pub fn read(file: OwnedFd, name: &Path) -> Result<Source> {
-        let stamp = Stamp::of(&file)?;
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).call(|| "fstat(module)")?.st_mode);
+    pub fn read(file: BorrowedFd<'_>, name: &Path) -> Result<Source> {
+        let stamp = Stamp::of(file)?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(file).call(|| "fstat(module)")?.st_mode);
         let size = stamp.size.unsigned_abs();
         if kind != FileType::RegularFile || size > LARGEST {
             return Err(Error::message(format!(
@@ -63,19 +61,8 @@ impl Source {
                 name.display()
             )));
         }
-        let hash = hash(file.as_fd(), size)?;
-        Ok(Source {
-            file,
-            name: name.to_owned(),
-            size,
-            stamp,
-            hash,
-        })
-    }
-
-    /// The open file.
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        let hash = hash(file, size)?;
+        Ok(Source { size, stamp, hash })
     }
 }
 
@@ -101,12 +88,15 @@ pub fn hash(file: BorrowedFd<'_>, size: u64) -> Result<blake3::Hash> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::PathBuf;
+
     use super::*;
 
-    fn file(test: &str, content: &[u8]) -> (PathBuf, OwnedFd) {
+    fn file(test: &str, content: &[u8]) -> (PathBuf, File) {
         let path = std::env::temp_dir().join(format!("runw-source-{test}-{}", std::process::id()));
         std::fs::write(&path, content).unwrap();
-        let file = std::fs::File::open(&path).unwrap().into();
+        let file = File::open(&path).unwrap();
         (path, file)
     }
 
@@ -114,19 +104,19 @@ mod tests {
     fn a_source_is_known_by_its_content() {
         let content = vec![7; 300 << 10];
         let (path, open) = file("content", &content);
-        let source = Source::read(open, &path).unwrap();
+        let source = Source::read(open.as_fd(), &path).unwrap();
         assert_eq!(source.hash, blake3::hash(&content));
         assert_eq!(source.size, content.len() as u64);
-        assert_eq!(Stamp::of(source.file()).unwrap(), source.stamp);
+        assert_eq!(Stamp::of(&open).unwrap(), source.stamp);
         std::fs::write(&path, b"other").unwrap();
-        assert_ne!(Stamp::of(source.file()).unwrap(), source.stamp);
-        assert!(hash(source.file(), 6).is_err());
+        assert_ne!(Stamp::of(&open).unwrap(), source.stamp);
+        assert!(hash(open.as_fd(), 6).is_err());
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn only_regular_files_are_sources() {
-        let folder = std::fs::File::open("/").unwrap().into();
-        assert!(Source::read(folder, Path::new("/")).is_err());
+        let folder = File::open("/").unwrap();
+        assert!(Source::read(folder.as_fd(), Path::new("/")).is_err());
     }
 }

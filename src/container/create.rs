@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::aot::Ahead;
 use crate::cgroup::{self, Cgroup};
@@ -123,9 +124,9 @@ impl Attempt<'_> {
             }
             Choice::Wasm(path) => {
                 let guest = Guest::of(&config, path.clone());
-                let ahead = self.ahead(&config, path)?;
-                let code = ahead.as_ref().and_then(Ahead::code);
-                let made = self.make_with(config, kept_for_exec, terminal, Wasm::new(guest, code))?;
+                let ahead = self.ahead(&config, path)?.map(Arc::new);
+                let payload = Wasm::new(guest, ahead.clone());
+                let made = self.make_with(config, kept_for_exec, terminal, payload)?;
                 if let Some(ahead) = ahead {
                     ahead.begin(made.1.pidfd.as_fd());
                 }

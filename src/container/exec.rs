@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -198,9 +199,8 @@ impl Attempt<'_> {
                 if !payload::wasm::is_here() {
                     match payload::twin::start(false)? {}
                 }
-                let ahead = self.ahead(&path)?;
-                let code = ahead.as_ref().and_then(Ahead::code);
-                let payload = Wasm::new(self.guest.clone().beside(&process, path), code);
+                let ahead = self.ahead(&path)?.map(Arc::new);
+                let payload = Wasm::new(self.guest.clone().beside(&process, path), ahead.clone());
                 self.make_with(&process, terminal, payload, ahead)
             }
         }
@@ -222,7 +222,7 @@ impl Attempt<'_> {
         process: &Process,
         terminal: Terminal,
         payload: P,
-        ahead: Option<Ahead>,
+        ahead: Option<Arc<Ahead>>,
     ) -> Result<u8> {
         let (options, record) = (self.options, self.record);
         let (console, kept) = terminal.outlet()?;

@@ -30,7 +30,7 @@ use crate::trace;
 pub fn exec<P: Payload>(plan: ExecPlan, mut payload: P, identity: &Identity) -> Result<Launched> {
     // From its birth on the process can be seen from inside the container (CVE-2016-9962); it inherits this.
     process::forbid_tracing()?;
-    payload.settle()?;
+    let errand = payload.settle()?;
     let (theirs, channel) = channel::pair::<ToParent, ToInit>()?;
     let agent = Agent {
         listener: plan.seccomp_listener.clone(),
@@ -63,6 +63,9 @@ pub fn exec<P: Payload>(plan: ExecPlan, mut payload: P, identity: &Identity) -> 
             .join(child.pid(), false)
             .and_then(|()| channel.send(&ToInit::CgroupReady)),
     };
+    if let Some(errand) = errand {
+        errand.run();
+    }
     match joined.and_then(|()| serve(&channel, &child, &agent)) {
         Ok(()) => child.launched(),
         Err(e) => Err(parent::cause(&channel, e)),

@@ -98,7 +98,11 @@ fn prepare<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Res
 
 /// The steps, the payload's own preparations, and a seccomp filter that needs the parent.
 pub(super) fn prepare_payload<P: Payload>(plan: &InitPlan, payload: &mut P, room: &mut Room) -> Result<()> {
-    carry_out(&plan.steps, room)?;
+    let walls = plan.steps.iter().position(Step::is_wall).unwrap_or(plan.steps.len());
+    let (before, walls) = plan.steps.split_at(walls);
+    carry_out(before, room)?;
+    payload.collect();
+    carry_out(walls, room)?;
     {
         let _span = trace::span("prepare payload");
         payload.prepare()?;

@@ -11,7 +11,7 @@ use super::identity::{CREATED, Identity};
 use super::init::Init;
 use crate::config::SeccompListener;
 use crate::error::{Error, Result, ResultExt};
-use crate::payload::Payload;
+use crate::payload::{Errand, Payload};
 use crate::plan::{Joining, ParentPlan, Plan};
 use crate::privs::Announcement;
 use crate::privs::seccomp::{ContainerProcessState, send_listener};
@@ -46,7 +46,7 @@ pub fn launch<P: Payload>(
     let (init_end, channel) = channel::pair::<ToParent, ToInit>()?;
     let gate = Gate::make(dir)?;
     let cgroup_fd = parent.cgroup.prepare(&parent.resources)?;
-    payload.settle()?;
+    let errand = payload.settle()?;
     let init = Init {
         plan: init,
         payload,
@@ -64,7 +64,7 @@ pub fn launch<P: Payload>(
     };
     let child = Guard::new(child);
     drop(cgroup_fd);
-    let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, cloned_into));
+    let served = born(child.pid()).and_then(|()| serve(&mut parent, &channel, &child, identity, cloned_into, errand));
     match served {
         Ok(()) => child.launched(),
         Err(e) => Err(cause(&channel, e)),
@@ -88,6 +88,7 @@ fn serve(
     child: &Guard,
     identity: &Identity,
     cloned_into: bool,
+    errand: Option<Errand>,
 ) -> Result<()> {
     let mut first = None;
     if !parent.uid_mappings.is_empty() {
@@ -100,6 +101,9 @@ fn serve(
         }
     }
     join_cgroup(parent, channel, child, cloned_into)?;
+    if let Some(errand) = errand {
+        errand.run();
+    }
     loop {
         let message = match first.take() {
             Some(message) => message,

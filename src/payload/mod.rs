@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 pub use choose::{Choice, choose, choose_in, open, open_in};
 pub use native::Native;
-pub use wasm::{Guest, Wasm};
+pub use wasm::{Errand, Guest, Wasm};
 
 pub use crate::privs::Seal;
 
@@ -20,10 +20,14 @@ pub trait Payload {
     /// When the walls must be complete.
     const SEAL: Seal;
 
-    /// Called before the clone: what needs files of the host is loaded here.
-    fn settle(&mut self) -> Result<()> {
-        Ok(())
+    /// Called before the clone: what needs files of the host is loaded here. Answers what the parent is to do for the payload once
+    /// init is on its way.
+    fn settle(&mut self) -> Result<Option<Errand>> {
+        Ok(None)
     }
+
+    /// Called in init before its walls are up, whose filter may be against it: takes what the errand brings.
+    fn collect(&mut self) {}
 
     /// Called in init, inside the pivoted root and as the container's user, before the container counts as created. What
     /// cannot run is found here: no such program, not a module, an import that nobody provides.

@@ -79,6 +79,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether calls may fail from here on that went well before: it loads a filter of system calls.
+    pub fn is_wall(&self) -> bool {
+        matches!(self, Step::Priv(PrivStep::Seccomp(_)))
+    }
+
     /// The word for the trace.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Where a process's code, data, heap, arguments and environment lie, as the kernel has it (prctl(2), `PR_SET_MM_MAP`).
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
 use nix::libc;
 
@@ -27,10 +28,15 @@ pub struct Map {
 }
 
 impl Map {
-    /// Asks `/proc`.
+    /// Asks `/proc`, once: it is the same from one execve(2) to the next, and in a clone.
     pub fn of_self() -> Result<Map> {
+        static OWN: OnceLock<Map> = OnceLock::new();
+        if let Some(map) = OWN.get() {
+            return Ok(*map);
+        }
         let stat = std::fs::read("/proc/self/stat").call(|| "read(\"/proc/self/stat\")")?;
-        parse(&stat).ok_or_else(|| Error::message("/proc/self/stat is not as proc_pid_stat(5) has it"))
+        let map = parse(&stat).ok_or_else(|| Error::message("/proc/self/stat is not as proc_pid_stat(5) has it"))?;
+        Ok(*OWN.get_or_init(|| map))
     }
 
     /// The same, with this file as the one that runs.

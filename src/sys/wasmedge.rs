@@ -10,13 +10,18 @@ mod dynamic;
 mod image;
 mod installed;
 mod library;
+#[cfg(not(feature = "image"))]
+mod reach;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 pub use installed::identity;
 pub use library::{Library, SetTerminate, file, is_here, load};
 use wasmedge_sys::ffi;
+
+use crate::error;
 
 /// Why the engine refused or stopped: its number (`WasmEdge_ErrCode_*`) and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +54,6 @@ pub struct Module {
     context: *mut ffi::WasmEdge_ASTModuleContext,
 }
 
-// SAFETY: the engine keeps nothing of a module with the thread that read it, and one thread at a time has it.
-unsafe impl Send for Module {}
-
 /// A module with its memory and tables.
 #[derive(Debug)]
 pub struct Instance(*mut ffi::WasmEdge_ModuleInstanceContext);
@@ -77,38 +79,42 @@ const PROPOSALS: [ffi::WasmEdge_Proposal; 8] = [
     ffi::WasmEdge_Proposal_Threads,
 ];
 
-/// Where a module's code comes from.
-#[derive(Debug, Clone, Copy)]
-pub enum Source<'a> {
-    /// The bytes of a module, which is interpreted, whatever native code it brings with it.
-    Module(&'a [u8]),
-    /// The path of an artifact, a shared object that the compiler has made of a module.
-    Artifact(&'a CStr),
-}
+type Loader = *mut ffi::WasmEdge_LoaderContext;
 
 impl Module {
-    /// Reads and validates a module.
-    pub fn read(lib: &'static Library, source: Source) -> Result<Module, Refusal> {
+    /// Reads and validates a module, which is interpreted, whatever native code it brings with it.
+    pub fn read(lib: &'static Library, bytes: &[u8]) -> Result<Module, Refusal> {
+        // SAFETY: the bytes outlive the call, which copies what the module needs of them.
+        Module::parse(lib, false, |loader, module| unsafe {
+            (lib.WasmEdge_LoaderParseFromBuffer)(loader, module, bytes.as_ptr(), bytes.len() as u32)
+        })
+    }
+
+    /// Loads an artifact, a shared object that the compiler has made of a module.
+    ///
+    /// # Errors
+    /// The engine refuses it, or the file cannot be reached by a path.
+    pub fn load(lib: &'static Library, artifact: BorrowedFd<'_>) -> error::Result<Module> {
+        let loaded = library::by_path(artifact, |path| {
+            // SAFETY: the path outlives the call, which copies it.
+            Module::parse(lib, true, |loader, module| unsafe {
+                (lib.WasmEdge_LoaderParseFromFile)(loader, module, path.as_ptr())
+            })
+        })?;
+        loaded.map_err(|refusal| error::Error::message(format!("WasmEdge refuses it: {refusal}")))
+    }
+
+    fn parse(
+        lib: &'static Library,
+        native: bool,
+        parse: impl FnOnce(Loader, *mut *mut ffi::WasmEdge_ASTModuleContext) -> ffi::WasmEdge_Result,
+    ) -> Result<Module, Refusal> {
         let mut module = std::ptr::null_mut();
-        // SAFETY: bytes and path outlive the calls, which copy what the module needs of them. The contexts are made and freed
-        // here, in the order that the engine asks for, and nobody else has them.
+        // SAFETY: the contexts are made and freed here, in the order that the engine asks for, and nobody else has them.
         unsafe {
-            let settings = settings(lib, matches!(source, Source::Artifact(_)));
+            let settings = settings(lib, native);
             let loader = (lib.WasmEdge_LoaderCreate)(settings);
-            let parsed = check(
-                lib,
-                match source {
-                    Source::Module(bytes) => (lib.WasmEdge_LoaderParseFromBuffer)(
-                        loader,
-                        &raw mut module,
-                        bytes.as_ptr(),
-                        bytes.len() as u32,
-                    ),
-                    Source::Artifact(path) => {
-                        (lib.WasmEdge_LoaderParseFromFile)(loader, &raw mut module, path.as_ptr())
-                    }
-                },
-            );
+            let parsed = check(lib, parse(loader, &raw mut module));
             (lib.WasmEdge_LoaderDelete)(loader);
             let valid = parsed.and_then(|()| {
                 let validator = (lib.WasmEdge_ValidatorCreate)(settings);

@@ -1,9 +1,10 @@
 //! The build without the engine.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use super::Guest;
-use crate::aot::Code;
+use crate::aot::Ahead;
 use crate::error::{Error, Result};
 use crate::payload::{Payload, Seal};
 
@@ -26,7 +27,7 @@ pub struct Wasm(Guest);
 
 impl Wasm {
     /// The module and what it is to see.
-    pub fn new(guest: Guest, _code: Option<Code>) -> Self {
+    pub fn new(guest: Guest, _ahead: Option<Arc<Ahead>>) -> Self {
         Wasm(guest)
     }
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
+use super::errand::{Errand, Mailbox};
 use super::outline::Outline;
 use super::{Guest, TRAP_CODE, room};
-use crate::aot::{Code, Stamp};
+use crate::aot::{Ahead, Code, Stamp};
 use crate::config::{Workload, workload};
 use crate::error::{Error, Result, ResultExt};
 use crate::payload::{Payload, Seal};
 use crate::sys::title::Title;
-use crate::sys::wasmedge::{self, Engine, Instance, Library, Module, Refusal, Source};
+use crate::sys::wasmedge::{self, Engine, Instance, Library, Module, Refusal};
 use crate::{log, sys, trace};
 
 /// Tells the engine's build from any other; `None` in a program that runs no modules.
@@ -28,8 +31,9 @@ const ENTRY: &str = "_start";
 #[derive(Debug)]
 pub struct Wasm {
     guest: Guest,
+    ahead: Option<Arc<Ahead>>,
+    mailbox: Option<Mailbox>,
     code: Option<Code>,
-    native: Option<Native>,
     title: Option<Title>,
     ready: Option<Ready>,
 }
@@ -65,47 +69,31 @@ pub fn describe() -> Vec<String> {
     }
 }
 
-/// Native code as the engine took it.
-#[derive(Debug)]
-struct Native {
-    code: Code,
-    module: Result<Module>,
-}
-
-impl Native {
-    fn load(library: &'static Library, code: Code) -> Native {
-        let module = code.reach(|path| {
-            Module::read(library, Source::Artifact(path))
-                .map_err(|refusal| Error::message(format!("WasmEdge refuses it: {refusal}")))
-        });
-        Native { code, module }
-    }
-
-    /// The module; `None` if the engine did not take it, which is no reason not to run.
-    fn module(self) -> Option<Module> {
-        let tier = self.code.tier.name();
-        match self.module {
-            Ok(module) => {
-                log::debug(|| format!("the module runs as {tier} native code"));
-                Some(module)
-            }
-            Err(e) => {
-                log::debug(|| format!("the {tier} code is not used: {e}"));
-                None
-            }
+/// The module as native code; `None` if the engine does not take it, which is no reason not to run.
+fn native(library: &'static Library, code: &Code) -> Option<Module> {
+    let tier = code.tier.name();
+    let _span = trace::span("load native code");
+    match Module::load(library, code.file.as_fd()) {
+        Ok(module) => {
+            log::debug(|| format!("the module runs as {tier} native code"));
+            Some(module)
+        }
+        Err(e) => {
+            log::debug(|| format!("the {tier} code is not used: {e}"));
+            None
         }
     }
 }
 
 impl Wasm {
-    /// The module and what it is to see, run by this engine: as the code, if there is any that fits, else interpreted. To be called
-    /// outside of the container, which may have no `/proc`.
-    pub fn new(guest: Guest, code: Option<Code>) -> Self {
+    /// The module and what it is to see, as native code if `ahead` knows of any that fits, else interpreted.
+    pub fn new(guest: Guest, ahead: Option<Arc<Ahead>>) -> Self {
         Wasm {
             guest,
-            code,
-            native: None,
-            title: Title::of_self().ok(),
+            ahead,
+            mailbox: None,
+            code: None,
+            title: None,
             ready: None,
         }
     }
@@ -114,13 +102,13 @@ impl Wasm {
         let (bytes, stamp) = self.read()?;
         must_be_module(&bytes)?;
         let outline = Outline::of(&bytes);
-        let fitting = self.native.take().filter(|native| native.code.is_of(stamp, &bytes));
         let library = wasmedge::load()?;
-        let module = match fitting.and_then(Native::module) {
+        let fitting = self.code.take().filter(|code| code.is_of(stamp, &bytes));
+        let module = match fitting.and_then(|code| native(library, &code)) {
             Some(loaded) => loaded,
             None => {
                 log::debug(|| "the module is interpreted");
-                Module::read(library, Source::Module(&bytes))
+                Module::read(library, &bytes)
                     .map_err(|refusal| Error::message(format!("not a valid WebAssembly module: {refusal}")))?
             }
         };
@@ -168,14 +156,23 @@ impl Wasm {
 impl Payload for Wasm {
     const SEAL: Seal = Seal::Now;
 
-    fn settle(&mut self) -> Result<()> {
-        let library = {
+    fn settle(&mut self) -> Result<Option<Errand>> {
+        // The container may have no /proc.
+        self.title = Title::of_self().ok();
+        {
             let _span = trace::span("load engine");
-            wasmedge::load()?
+            wasmedge::load()?;
+        }
+        let Some(ahead) = self.ahead.take() else {
+            return Ok(None);
         };
-        let _span = trace::span("load native code");
-        self.native = self.code.take().map(|code| Native::load(library, code));
-        Ok(())
+        let (errand, mailbox) = Errand::new(ahead)?;
+        self.mailbox = Some(mailbox);
+        Ok(Some(errand))
+    }
+
+    fn collect(&mut self) {
+        self.code = self.mailbox.take().and_then(Mailbox::take);
     }
 
     fn prepare(&mut self) -> Result<()> {

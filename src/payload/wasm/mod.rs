@@ -6,6 +6,11 @@
     not(feature = "wasm"),
     allow(dead_code, reason = "without an engine nobody looks at anything")
 )]
+mod errand;
+#[cfg_attr(
+    not(feature = "wasm"),
+    allow(dead_code, reason = "without an engine nobody looks at anything")
+)]
 mod guest;
 #[cfg(feature = "wasm")]
 mod outline;
@@ -26,6 +31,7 @@ mod disabled;
 #[cfg(not(feature = "wasm"))]
 use disabled as imp;
 
+pub use errand::Errand;
 pub use guest::Guest;
 pub use imp::{ENGINE, Wasm, describe, is_here};
 pub use pages::guest_pages;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use super::installed;
+pub use super::reach::by_path;
 use crate::error::{Error, Result};
 use crate::sys::exe;
 

@@ -15,6 +15,7 @@
 //! that has loaded the engine runs one module and ends.
 
 mod object;
+mod reach;
 mod table;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -25,6 +26,7 @@ use std::sync::OnceLock;
 use nix::libc;
 use rustix::fs::{Mode, OFlags};
 
+pub use self::reach::by_path;
 use super::installed;
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::exe;

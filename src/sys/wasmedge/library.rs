@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 /// The version in its headers, such as `0.14.1`.
 const VERSION: Option<&str> = option_env!("RUNW_ENGINE_VERSION");
 
+pub(super) use opened::by_path;
+
 static LIBRARY: OnceLock<Library> = OnceLock::new();
 
 /// Whether this program can load an engine.

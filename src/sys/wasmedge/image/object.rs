@@ -3,9 +3,8 @@
 //! They refer to nothing outside of themselves and have no relocations, so that there is nothing to do but to map them. Others
 //! are refused.
 
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use nix::libc::{self, Elf64_Ehdr, Elf64_Phdr, Elf64_Sym};
 use rustix::fs::{Mode, OFlags};
@@ -36,7 +35,7 @@ struct Object {
 pub unsafe extern "C" fn open(path: *const c_char, _mode: c_int) -> *mut c_void {
     // SAFETY: the caller's promise.
     let path = unsafe { CStr::from_ptr(path) };
-    match Object::open(OsStr::from_bytes(path.to_bytes())) {
+    match Object::open(path) {
         Ok(object) => Box::into_raw(Box::new(object)).cast(),
         Err(_) => std::ptr::null_mut(),
     }
@@ -62,8 +61,13 @@ pub extern "C" fn problem() -> *const c_char {
 }
 
 impl Object {
-    fn open(path: &OsStr) -> Result<Object> {
-        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| "open(artifact)")?;
+    fn open(path: &CStr) -> Result<Object> {
+        let file = match super::reach::named(path) {
+            Some(file) => file?,
+            None => {
+                rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).call(|| "open(artifact)")?
+            }
+        };
         let headers = headers(&file)?;
         let base = map(&file, &headers)?;
         let dynamic = headers.iter().find(|h| h.p_type == libc::PT_DYNAMIC);

@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 
-use super::{find_object, object};
+use super::{find_object, object, reach};
 use crate::sys::fault;
 
 // The assembly has the names of its operands from `scripts/engine-image`.
@@ -11,7 +11,9 @@ std::arch::global_asm!(
     include_str!(env!("RUNW_ENGINE_IMPORTS")),
     thread_local = sym thread_local,
     nothing = sym nothing,
-    open = sym object::open,
+    open = sym reach::open,
+    stat = sym reach::stat,
+    object = sym object::open,
     symbol = sym object::symbol,
     problem = sym object::problem,
     sigaction = sym fault::sigaction,
