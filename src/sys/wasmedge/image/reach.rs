@@ -2,7 +2,7 @@
 //! and dlopen(3) give that file. So a container needs no `/proc` for it, and nobody can put another file there.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use nix::libc;
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn stat(path: *const c_char, stat: *mut libc::stat) -> c_i
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, FromRawFd};
 
     use super::*;
 
