@@ -22,7 +22,8 @@ const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
 
 /// Makes every procfs and sysfs that the process sees read-only, wherever it is mounted.
 pub(super) fn close_files(room: &mut Room) -> Result<()> {
-    let mut table = String::new();
+    // Room for most tables at once: a file of procfs has no size that would be known before.
+    let mut table = String::with_capacity(16 << 10);
     let file = room.open_proc("self/mountinfo", OFlags::RDONLY)?;
     std::fs::File::from(file)
         .read_to_string(&mut table)

@@ -46,6 +46,19 @@ pub(super) fn shrink(program: &[Instruction]) -> Option<Vec<Instruction>> {
     (small.len() < program.len() && same(program, &tables, &small)).then_some(small)
 }
 
+/// Code that returns the value of the range in which the loaded number lies: the numbers from one of `ranges` up to the next.
+pub(super) fn returns(ranges: &[(u32, u32)]) -> Vec<Instruction> {
+    let ranges: Ranges = ranges
+        .iter()
+        .map(|(first, value)| (*first, Outcome::Return(*value)))
+        .collect();
+    let plain = |code| match code {
+        Code::Plain(instruction) => Some(instruction),
+        Code::Original(_) => None,
+    };
+    search(&stretches(&ranges)).into_iter().filter_map(plain).collect()
+}
+
 /// For each architecture the ranges of numbers.
 struct Tables {
     known: Vec<(u32, Ranges)>,
