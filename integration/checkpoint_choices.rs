@@ -10,7 +10,7 @@ use crate::checkpoint::{
     NO_STREAMS, checkpoint, count, counter, criu_works, launch, launch_counter, needs_criu, only_the_view_is_v2,
     restore, well, with_images,
 };
-use crate::harness::{Act, Bundle, Call, Kind, Payload, alive, eventually, has_compiler, runtime};
+use crate::harness::{Act, Bundle, Call, ConsoleSocket, Kind, Payload, alive, eventually, has_compiler, runtime};
 
 /// A container of `integration/programs/ties.c`, which counts in `/count` while its tie holds.
 fn tied(words: &[&str]) -> Bundle {
@@ -27,6 +27,23 @@ fn tied(words: &[&str]) -> Bundle {
 
 fn with_flags<'c>(call: Call<'c>, flags: &[&str]) -> Call<'c> {
     flags.iter().fold(call, |call, flag| call.flag(flag))
+}
+
+#[test]
+fn the_pidfd_socket_gets_a_pidfd_of_the_restored_process() {
+    needs_criu!();
+    except!(Runc, Crun; "runc has it since 1.2, crun not at all");
+    let c = counter();
+    launch_counter(&c);
+    well(&c, checkpoint(&c).output());
+    c.wait();
+    let socket = ConsoleSocket::listen(&c.scrap("pidfd.sock"));
+    let call = restore(&c).flag("--pidfd-socket").flag(socket.path());
+    well(&c, call.before(NO_STREAMS).output());
+    let (_, fds) = socket.receive();
+    let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&fds[0]));
+    let text = fs::read_to_string(info).unwrap();
+    assert!(text.lines().any(|line| line == format!("Pid:\t{}", c.pid())), "{text}");
 }
 
 fn log_of(c: &Bundle, name: &str) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::Bundle;
+use crate::harness::{Bundle, guest};
 
 /// The events of one traced call.
 fn traced(c: &Bundle, verb: &str) -> Vec<Value> {
@@ -61,6 +61,26 @@ fn init_and_parent_are_told_apart() {
     lanes.sort();
     lanes.dedup();
     assert!(lanes.len() >= 2, "{lanes:?}");
+}
+
+/// What comes from an image is for init alone, behind the container's walls; the parent looks for native code meanwhile.
+#[test]
+fn native_code_is_loaded_by_init() {
+    only!(Runw; "--trace is ours");
+    let c = guest("acts").args(&["/acts.wasm", "print", "hello"]);
+    let cache = c.scrap("cache");
+    let file = c.scrap("trace.json");
+    let call = c.call("run").global("--trace").global(&file);
+    let call = call.flag("--wasm-cache").flag(&cache).flag("--wasm-aot").flag("wait");
+    call.output().prints("hello\n");
+    let events: Vec<Value> = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let lane = |name: &str| {
+        let event = events.iter().find(|event| event["name"] == name);
+        event.unwrap_or_else(|| panic!("no {name} in {:?}", names(&events)))["tid"].clone()
+    };
+    assert_eq!(lane("find native code"), lane("clone"));
+    assert_eq!(lane("load native code"), lane("change the root"));
+    assert_ne!(lane("clone"), lane("change the root"));
 }
 
 #[test]
