@@ -52,6 +52,16 @@ pub fn launch_counter(c: &Bundle) {
     eventually("the container to count", || count(c) > 3);
 }
 
+/// A counter that has counted, was saved and is gone.
+#[track_caller]
+pub fn saved_counter() -> Bundle {
+    let c = counter();
+    launch_counter(&c);
+    well(&c, checkpoint(&c).output());
+    c.wait();
+    c
+}
+
 pub fn with_images<'c>(c: &'c Bundle, verb: &str) -> Call<'c> {
     let call = c.call(verb).flag("--image-path").flag(c.scrap("images"));
     let call = call.flag("--work-path").flag(c.scrap("work"));
@@ -132,10 +142,7 @@ fn exec_and_pause_after_a_restore() {
 fn exec_after_a_restore_has_the_containers_clocks() {
     except!(Runc; "runc 1.1 knows no time namespace");
     needs_criu!();
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     well(&c, restore(&c).before(NO_STREAMS).output());
     assert_eq!(spaces_of_exec(&c, "time"), 1);
 }
@@ -342,10 +349,7 @@ fn the_runtimes_hooks_run_again() {
 #[test]
 fn a_hook_that_fails_fails_the_restore() {
     needs_criu!();
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     let c = c.set("hooks.createRuntime", json!([{ "path": "/bin/false" }]));
     restore(&c).before(NO_STREAMS).output().fails("hook");
     c.assert_no_trace();
@@ -383,10 +387,7 @@ fn images_go_from_one_runtime_to_the_other() {
     only!(Runw; "it is about ours and theirs");
     needs_criu!();
     needs!(Path::new("/usr/sbin/runc").exists(); "runc");
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     let state = c.scrap_folder("of-runc");
     let runc = |words: &[&str]| {
         let mut command = std::process::Command::new("runc");

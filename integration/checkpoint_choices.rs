@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::checkpoint::{
     NO_STREAMS, checkpoint, count, counter, criu_works, launch, launch_counter, needs_criu, only_the_view_is_v2,
-    restore, well, with_images,
+    restore, saved_counter, well, with_images,
 };
 use crate::harness::{Act, Bundle, Call, ConsoleSocket, Kind, Payload, alive, eventually, has_compiler, runtime};
 
@@ -33,10 +33,7 @@ fn with_flags<'c>(call: Call<'c>, flags: &[&str]) -> Call<'c> {
 fn the_pidfd_socket_gets_a_pidfd_of_the_restored_process() {
     needs_criu!();
     except!(Runc, Crun; "runc has it since 1.2, crun not at all");
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     let socket = ConsoleSocket::listen(&c.scrap("pidfd.sock"));
     let call = restore(&c).flag("--pidfd-socket").flag(socket.path());
     well(&c, call.before(NO_STREAMS).output());
@@ -334,10 +331,7 @@ fn kept_after_its_end() {
 fn another_config_and_pid_file() {
     except!(Runc; "runc 1.1 has no --config");
     needs_criu!();
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     let (config, pid_file) = (c.scrap("other.json"), c.scrap("other.pid"));
     fs::rename(c.path().join("config.json"), &config).unwrap();
     fs::write(c.path().join("config.json"), "{}").unwrap();
@@ -391,10 +385,7 @@ fn wasm_is_refused_however_it_is_asked() {
 fn wasm_is_not_restored_from_native_images() {
     only!(Runw; "modules are run by our own engine");
     needs!(criu_works(); "CRIU");
-    let c = counter();
-    launch_counter(&c);
-    well(&c, checkpoint(&c).output());
-    c.wait();
+    let c = saved_counter();
     Payload::put_module(&c);
     let c = c.args(&["/acts.wasm", "sleep", ""]);
     let refused = restore(&c).before(NO_STREAMS).output();

@@ -141,14 +141,7 @@ fn the_containers_own_terminal_is_no_model() {
     let c = Bundle::busybox()
         .set("process.terminal", true)
         .sh("echo ready; exec sleep 1000");
-    let socket = ConsoleSocket::listen(&c.scrap("console.sock"));
-    c.call("create")
-        .flag("--console-socket")
-        .flag(socket.path())
-        .output()
-        .ok();
-    let (_, mut fds) = socket.receive();
-    let terminal = Terminal::of_master(fds.remove(0));
+    let terminal = Terminal::by_socket(&c, c.call("create"));
     c.start().ok();
     terminal.until("ready");
     c.exec_sh(&[], "[ -t 1 ] || echo none").prints("none\n");

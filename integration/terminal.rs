@@ -57,14 +57,7 @@ fn console_size_is_the_terminals_first_size() {
     let c = on_terminal()
         .set("process.consoleSize", json!({ "height": 11, "width": 22 }))
         .sh("stty size; sleep 1000");
-    let socket = ConsoleSocket::listen(&c.scrap("console.sock"));
-    c.call("create")
-        .flag("--console-socket")
-        .flag(socket.path())
-        .output()
-        .ok();
-    let (_, mut fds) = socket.receive();
-    let terminal = Terminal::of_master(fds.remove(0));
+    let terminal = Terminal::by_socket(&c, c.call("create"));
     c.start().ok();
     terminal.until("11 22");
 }
@@ -144,15 +137,7 @@ fn the_console_socket_gets_one_master() {
 #[test]
 fn a_detached_run_with_a_console_socket() {
     let c = on_terminal().sh("echo from inside; sleep 1000");
-    let socket = ConsoleSocket::listen(&c.scrap("console.sock"));
-    c.call("run")
-        .flag("-d")
-        .flag("--console-socket")
-        .flag(socket.path())
-        .output()
-        .ok();
-    let (_, mut fds) = socket.receive();
-    let terminal = Terminal::of_master(fds.remove(0));
+    let terminal = Terminal::by_socket(&c, c.call("run").flag("-d"));
     terminal.until("from inside");
 }
 
@@ -247,14 +232,7 @@ fn the_callers_terminal_is_put_back() {
 #[test]
 fn the_pty_belongs_to_the_container() {
     let c = on_terminal().sh("ls /dev/pts; sleep 1000");
-    let socket = ConsoleSocket::listen(&c.scrap("console.sock"));
-    c.call("create")
-        .flag("--console-socket")
-        .flag(socket.path())
-        .output()
-        .ok();
-    let (_, mut fds) = socket.receive();
-    let terminal = Terminal::of_master(fds.remove(0));
+    let terminal = Terminal::by_socket(&c, c.call("create"));
     c.start().ok();
     terminal.until("0");
     terminal.until("ptmx");

@@ -15,7 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::call::Call;
-use super::eventually;
+use super::{Bundle, eventually};
 
 /// The master side of a pty, with what has been read from it.
 pub struct Terminal {
@@ -46,6 +46,15 @@ impl Terminal {
             .unwrap();
         terminal.child = Some(child);
         terminal
+    }
+
+    /// The terminal of the container that `call`, a `create` or a detached `run`, makes: it comes by a console socket.
+    #[track_caller]
+    pub fn by_socket(c: &Bundle, call: Call<'_>) -> Terminal {
+        let socket = ConsoleSocket::listen(&c.scrap("console.sock"));
+        call.flag("--console-socket").flag(socket.path()).output().ok();
+        let (_, mut fds) = socket.receive();
+        Terminal::of_master(fds.remove(0))
     }
 
     /// A terminal that came from elsewhere: the master a console socket received.
