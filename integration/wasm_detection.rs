@@ -156,6 +156,13 @@ fn the_file_is_found_where_the_container_will_see_it() {
     std::fs::write(c.in_rootfs("/mods/app"), "no module").unwrap();
     let c = c.bind(&folder, "/mods", &["bind", "ro"]);
     c.run(&["/mods/app", "args"]).prints("[/mods/app]\n[args]\n");
+    // A tmpfs that begins as a copy of what lies below it covers nothing.
+    let c = guest("view").folder("/mods").mount("/mods", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    std::fs::rename(c.in_rootfs("/view.wasm"), c.in_rootfs("/mods/app")).unwrap();
+    c.run(&["/mods/app", "args"]).prints("[/mods/app]\n[args]\n");
+    let c = guest("view").folder("/mods").mount("/mods", "tmpfs", "tmpfs", &[]);
+    std::fs::rename(c.in_rootfs("/view.wasm"), c.in_rootfs("/mods/app")).unwrap();
+    c.run(&["/mods/app", "args"]).fails("no such file");
     // A link out of the root stays inside.
     let c = guest("view").symlink("/escape", "/../../../../../../view.wasm");
     c.run(&["/escape", "args"]).prints("[/escape]\n[args]\n");

@@ -126,10 +126,12 @@ pub fn open_in(root: BorrowedFd<'_>, inside: &Path) -> Option<OwnedFd> {
 /// The host folder (or file) that will be mounted over the part of `path` nearest to its end, and the rest of the path.
 fn place<'a>(config: &'a Config, path: &Path) -> Option<(&'a Path, PathBuf)> {
     let path: PathBuf = path.components().filter(|c| !matches!(c, Component::CurDir)).collect();
+    // A tmpfs that begins as a copy shows what lies below it.
     let covering = config
         .mounts
         .iter()
         .rev()
+        .filter(|m| !m.copy_up)
         .filter_map(|m| path.strip_prefix(&m.destination).ok().map(|rest| (m, rest)));
     match covering.min_by_key(|(_, rest)| rest.components().count()) {
         None => Some((&config.rootfs, path.strip_prefix("/").unwrap_or(&path).to_owned())),
