@@ -36,7 +36,14 @@ fn the_pidfd_socket_gets_a_pidfd_of_the_restored_process() {
     let c = saved_counter();
     let socket = ConsoleSocket::listen(&c.scrap("pidfd.sock"));
     let call = restore(&c).flag("--pidfd-socket").flag(socket.path());
-    well(&c, call.before(NO_STREAMS).output());
+    // Nothing can be added to what was saved.
+    let call = call.flag("--preserve-fds").flag("1");
+    let output = well(&c, call.before("exec </dev/null >/dev/null 3</dev/null").output());
+    assert!(
+        output.stderr.contains("--preserve-fds is not used"),
+        "{}",
+        output.story()
+    );
     let (_, fds) = socket.receive();
     let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&fds[0]));
     let text = fs::read_to_string(info).unwrap();

@@ -157,7 +157,9 @@ fn the_file_is_found_where_the_container_will_see_it() {
     let c = c.bind(&folder, "/mods", &["bind", "ro"]);
     c.run(&["/mods/app", "args"]).prints("[/mods/app]\n[args]\n");
     // A tmpfs that begins as a copy of what lies below it covers nothing.
-    let c = guest("view").folder("/mods").mount("/mods", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    let c = guest("view")
+        .folder("/mods")
+        .mount("/mods", "tmpfs", "tmpfs", &["tmpcopyup"]);
     std::fs::rename(c.in_rootfs("/view.wasm"), c.in_rootfs("/mods/app")).unwrap();
     c.run(&["/mods/app", "args"]).prints("[/mods/app]\n[args]\n");
     let c = guest("view").folder("/mods").mount("/mods", "tmpfs", "tmpfs", &[]);

@@ -6,6 +6,7 @@ use super::global::Global;
 use super::{Result, Verb};
 use crate::container::{self, RestoreOptions, RunOptions};
 use crate::criu::Choices;
+use crate::log;
 
 /// The arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,10 @@ pub struct Restore {
 impl Verb for Restore {
     fn run(self, global: &Global) -> Result<u8> {
         let (image, work) = self.criu.folders()?;
+        let create = self.create.options(global)?;
+        if create.preserve_fds > 0 {
+            log::warn("--preserve-fds is not used: a restored process has the descriptors that were saved");
+        }
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         container::restore(&RestoreOptions {
             choices: Choices {
@@ -45,7 +50,7 @@ impl Verb for Restore {
                 lsm_mount_context: given(self.lsm_mount_context),
                 ..self.criu.choices()
             },
-            create: self.create.options(global)?,
+            create,
             run: RunOptions {
                 detach: self.detach,
                 keep: self.keep,
