@@ -81,9 +81,12 @@ impl Opened {
         [self.start.as_fd().as_raw_fd(), self.fifo.as_raw_fd()]
     }
 
-    /// Tells `start` that the payload takes over now.
+    /// Tells `start` that the payload takes over now. If `start` was killed meanwhile, the gate was opened all the same.
     pub fn begin(&self) -> Result<()> {
-        self.start.send(&Answer::Began)
+        match self.start.send(&Answer::Began) {
+            Err(e) if matches!(e.errno(), Some(nix::libc::EPIPE | nix::libc::ECONNRESET)) => Ok(()),
+            other => other,
+        }
     }
 
     /// Tells `start` why the payload cannot run.
@@ -159,6 +162,19 @@ mod tests {
         );
         init.join().unwrap();
         assert!(!is_held(fd.as_fd()));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_start_that_is_gone_has_opened_the_gate() {
+        let dir = std::env::temp_dir().join(format!("gate-gone-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let fd = rustix::fs::open(&dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let gate = Gate::make(fd.as_fd()).unwrap();
+        let start = socket().unwrap();
+        rustix::net::connect(&start, &address(fd.as_fd()).unwrap()).unwrap();
+        drop(start);
+        gate.wait().unwrap().begin().unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
