@@ -147,12 +147,17 @@ fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn start_learns_the_reason_and_nobody_reads_the_fifo_after() {
-        let dir = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
+    fn gate(test: &str) -> (std::path::PathBuf, OwnedFd, Gate) {
+        let dir = std::env::temp_dir().join(format!("gate-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let fd = rustix::fs::open(&dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let gate = Gate::make(fd.as_fd()).unwrap();
+        (dir, fd, gate)
+    }
+
+    #[test]
+    fn start_learns_the_reason_and_nobody_reads_the_fifo_after() {
+        let (dir, fd, gate) = gate("reason");
         assert!(is_held(fd.as_fd()));
         let init = std::thread::spawn(move || gate.wait().unwrap().fail(Error::message("no")).unwrap());
         let outcome = open(fd.as_fd()).unwrap();
@@ -167,10 +172,7 @@ mod tests {
 
     #[test]
     fn a_start_that_is_gone_has_opened_the_gate() {
-        let dir = std::env::temp_dir().join(format!("gate-gone-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let fd = rustix::fs::open(&dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        let gate = Gate::make(fd.as_fd()).unwrap();
+        let (dir, fd, gate) = gate("gone");
         let start = socket().unwrap();
         rustix::net::connect(&start, &address(fd.as_fd()).unwrap()).unwrap();
         drop(start);

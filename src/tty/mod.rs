@@ -14,4 +14,4 @@ pub use console::{Outlet, take};
 pub use foreground::foreground;
 pub use relay::{Relay, own_size};
 pub use signals::Signals;
-pub use socket::{connect, receive, send, send_fd, socket_pair};
+pub use socket::{connect, receive, receive_message, send, send_fd, socket_pair};

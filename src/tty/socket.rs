@@ -47,19 +47,21 @@ pub fn send_fd(path: &Path, fd: BorrowedFd<'_>, payload: &[u8]) -> Result<()> {
 
 /// Receives one descriptor.
 pub fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let (fd, _) = receive_message(socket, &mut [0; 4096])?;
+    fd.ok_or_else(|| Error::message("a message without a descriptor"))
+}
+
+/// Receives one message: the descriptor that came with it, and how many bytes of `text` it fills. 0 bytes are the end.
+pub fn receive_message(socket: BorrowedFd<'_>, text: &mut [u8]) -> Result<(Option<OwnedFd>, usize)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 4096];
-    rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .call(|| "recvmsg(SCM_RIGHTS)")?;
+    let mut parts = [IoSliceMut::new(text)];
+    let received =
+        rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC));
+    let bytes = received.call(|| "recvmsg(SCM_RIGHTS)")?.bytes;
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    fd.ok_or_else(|| Error::message("a message without a descriptor"))
+    Ok((fd, bytes))
 }

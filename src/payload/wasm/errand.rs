@@ -4,19 +4,14 @@
 //! checks it. Init, which can see neither the cache nor the module from outside any more, gets an open file by a socket. Nothing of
 //! the module is parsed or run by the parent.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::aot::{Ahead, Code, Stamp, Tier};
 use crate::error::{Error, Result, ResultExt};
-use crate::{log, sys, trace};
+use crate::{log, sys, trace, tty};
 
 /// What the parent does.
 #[derive(Debug)]
@@ -64,13 +59,7 @@ impl Errand {
     fn send(&self, code: &Code) -> Result<()> {
         let note: Note = (code.tier, code.stamp, *code.hash.as_bytes());
         let note = serde_json::to_vec(&note).map_err(|e| Error::message(e.to_string()))?;
-        let files = [code.file.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&files));
-        rustix::net::sendmsg(&self.socket, &[IoSlice::new(&note)], &mut control, SendFlags::NOSIGNAL)
-            .call(|| "sendmsg(artifact)")
-            .map(drop)
+        tty::send(self.socket.as_fd(), code.file.as_fd(), &note)
     }
 }
 
@@ -87,24 +76,13 @@ impl Mailbox {
     }
 
     fn receive(&self) -> Result<Option<Code>> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut bytes = [0; 1024];
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let received = loop {
-            match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other.call(|| "recvmsg(artifact)")?,
-            }
-        };
-        let Some(note) = bytes.get(..received.bytes).filter(|note| !note.is_empty()) else {
+        let mut text = [0; 1024];
+        let (file, length) = tty::receive_message(self.socket.as_fd(), &mut text)?;
+        if length == 0 {
             return Ok(None);
-        };
-        let (tier, stamp, hash): Note = serde_json::from_slice(note).map_err(|e| Error::message(e.to_string()))?;
-        let file = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-            _ => None,
-        });
+        }
+        let (tier, stamp, hash): Note =
+            serde_json::from_slice(&text[..length]).map_err(|e| Error::message(e.to_string()))?;
         let file = file.ok_or_else(|| Error::message("it came without a file: too many are open"))?;
         Ok(Some(Code {
             file,
