@@ -101,7 +101,7 @@ pub(super) fn prepare_payload<P: Payload>(plan: &InitPlan, payload: &mut P, room
     let walls = plan.steps.iter().position(Step::is_wall).unwrap_or(plan.steps.len());
     let (before, walls) = plan.steps.split_at(walls);
     carry_out(before, room)?;
-    payload.collect();
+    payload.collect()?;
     carry_out(walls, room)?;
     {
         let _span = trace::span("prepare payload");

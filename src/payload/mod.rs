@@ -26,8 +26,11 @@ pub trait Payload {
         Ok(None)
     }
 
-    /// Called in init before its walls are up, whose filter may be against it: takes what the errand brings.
-    fn collect(&mut self) {}
+    /// Called in init before its walls are up, whose filter may be against it: loads what the payload's own code is, and takes what
+    /// the errand brings.
+    fn collect(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Called in init, inside the pivoted root and as the container's user, before the container counts as created. What
     /// cannot run is found here: no such program, not a module, an import that nobody provides.

@@ -18,7 +18,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 pub use installed::identity;
-pub use library::{Library, SetTerminate, file, is_here, load};
+pub use library::{Library, SetTerminate, file, is_here, load, settle};
 use wasmedge_sys::ffi;
 
 use crate::error;

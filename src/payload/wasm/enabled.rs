@@ -159,10 +159,7 @@ impl Payload for Wasm {
     fn settle(&mut self) -> Result<Option<Errand>> {
         // The container may have no /proc.
         self.title = Title::of_self().ok();
-        {
-            let _span = trace::span("load engine");
-            wasmedge::load()?;
-        }
+        wasmedge::settle()?;
         let Some(ahead) = self.ahead.take() else {
             return Ok(None);
         };
@@ -171,8 +168,14 @@ impl Payload for Wasm {
         Ok(Some(errand))
     }
 
-    fn collect(&mut self) {
+    fn collect(&mut self) -> Result<()> {
+        {
+            // Not before the clone, which would leave every page of it to be touched once more.
+            let _span = trace::span("load engine");
+            wasmedge::load()?;
+        }
         self.code = self.mailbox.take().and_then(Mailbox::take);
+        Ok(())
     }
 
     fn prepare(&mut self) -> Result<()> {

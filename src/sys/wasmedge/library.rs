@@ -40,6 +40,17 @@ pub fn load() -> Result<&'static Library> {
     Ok(LIBRARY.get_or_init(|| library))
 }
 
+/// Does what [`load`] needs files of the host for: an image is open since [`is_here`] has found it, a library is loaded as a whole.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn settle() -> Result<()> {
+    match cfg!(feature = "image") {
+        true => Ok(()),
+        false => load().map(drop),
+    }
+}
+
 fn symbol(engine: &opened::Handle, name: &CStr) -> Result<*mut c_void> {
     engine.symbol(name).map_err(|e| {
         Error::unsupported(format!(
